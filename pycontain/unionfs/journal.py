@@ -1,0 +1,65 @@
+"""The metadata journal of a writable tree: an append-only file of msgpack records.
+
+Two kinds of record, replayed in order over the image's tree give the container's tree again:
+
+    [ino, mode, uid, gid, mtime, ctime, rdev, nlink, target, xattrs, content, size, parent, name]
+        the inode's new state; content: None (own backing file), True (the image's), or a host path
+    [directory, name, child, time]
+        the directory's entry name now is inode child (0: there is none); its mtime and ctime are time
+
+A record that was cut off by a crash is the last one and is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+BUFFER = 64 << 10
+
+
+class Journal:
+    """Append records to a file. Buffered: sync() before another process reads it."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._pack = msgpack.Packer(use_bin_type=True).pack
+        self._buffer = bytearray()
+
+    def append(self, record: tuple[Any, ...]) -> None:
+        self._buffer += self._pack(record)
+        if len(self._buffer) > BUFFER:
+            self.sync()
+
+    def sync(self) -> None:
+        """Hand everything to the host kernel (not to the disk: a container does not outlive a crash of it)."""
+        while self._buffer:
+            del self._buffer[: os.write(self._fd, self._buffer)]
+
+    def close(self) -> None:
+        self.sync()
+        os.close(self._fd)
+
+
+def read(path: str) -> Iterator[list[Any]]:
+    """The records of a journal, as far as they are whole."""
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        return
+    with file:
+        unpacker = msgpack.Unpacker(file, raw=False, strict_map_key=False, max_buffer_size=1 << 30)
+        good = 0
+        while True:
+            try:
+                record = unpacker.unpack()
+            except msgpack.OutOfData:
+                break
+            good = unpacker.tell()
+            yield record
+        size = os.fstat(file.fileno()).st_size
+    if good < size:
+        os.truncate(path, good)  # so that what is appended next follows a whole record

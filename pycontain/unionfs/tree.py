@@ -1,0 +1,543 @@
+"""A writable union tree: an image's merged tree and one container's changes on top.
+
+A changed inode is a copy under the same number, kept in `changed`; every lookup asks there first. So the
+image's inodes stay shared, a hard link of the image stays one file whichever name changed it, and what has
+changed is known without a walk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from typing import Any
+
+from pycontain.unionfs import journal as journals
+from pycontain.unionfs.image import MAX_LINKS, ImageTree
+from pycontain.unionfs.inode import HostFile, Inode, Stat
+
+NAME_MAX, PATH_MAX = 255, 4096
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
+COPY_CHUNK = 1 << 30
+OPEN_FLAGS = (
+    os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_SYNC | os.O_DSYNC | os.O_TRUNC | os.O_NOATIME
+)
+
+
+def failure(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class Tree:
+    """See the module. Every operation raises OSError with the errno that the system call would give;
+    who may do it is the caller's business."""
+
+    def __init__(self, image: ImageTree, directory: str | None = None, *, journal: bool = False) -> None:
+        """directory holds the backing files (files/) and the journal; None for a tree that is only read."""
+        self.image = image
+        self.changed: dict[int, Inode] = {}
+        self.by_host: dict[tuple[int, int], Inode] = {}
+        self.directory = directory
+        self.generation = 0  # grows with every change of a name or of a directory's permissions
+        self._next_ino = image.next_ino
+        self._journal: journals.Journal | None = None
+        self.files = ""
+        if directory is not None:
+            self.files = os.path.join(directory, "files")
+            os.makedirs(self.files, mode=0o700, exist_ok=True)
+            if journal:
+                self._journal = journals.Journal(os.path.join(directory, "journal"))
+
+    @classmethod
+    def load(cls, image: ImageTree, directory: str, *, journal: bool = False) -> Tree:
+        """The tree that a directory's journal describes."""
+        tree = cls(image, directory)
+        for record in journals.read(os.path.join(directory, "journal")):
+            tree._replay(record)
+        if journal:
+            tree._journal = journals.Journal(os.path.join(directory, "journal"))
+        return tree
+
+    # -- reading
+
+    @property
+    def root(self) -> Inode:
+        return self.changed.get(self.image.root.ino, self.image.root)
+
+    def current(self, inode: Inode) -> Inode:
+        """The inode as this tree has it now."""
+        return self.changed.get(inode.ino, inode)
+
+    def lookup(self, directory: Inode, name: bytes) -> Inode | None:
+        child = directory.children.get(name)  # type: ignore[union-attr]
+        return None if child is None else self.changed.get(child.ino, child)
+
+    def parent(self, inode: Inode) -> Inode:
+        return self.current(inode.parent or self.root)
+
+    def walk(self, path: bytes, *, follow: bool = True) -> Inode:
+        """The inode at an absolute path inside the tree; never leaves it. Raises ENOENT, ENOTDIR, ELOOP."""
+        todo = [p for p in path.split(b"/") if p and p != b"."]
+        node, links = self.root, 0
+        while todo:
+            name = todo.pop(0)
+            if node.children is None:
+                raise failure(errno.ENOTDIR)
+            if name == b"..":
+                node = self.parent(node)
+                continue
+            child = self.lookup(node, name)
+            if child is None:
+                raise failure(errno.ENOENT)
+            if child.is_symlink and (todo or follow):
+                links += 1
+                if links > MAX_LINKS:
+                    raise failure(errno.ELOOP)
+                target = child.target or b""
+                todo[:0] = [p for p in target.split(b"/") if p and p != b"."]
+                if target[:1] == b"/":
+                    node = self.root
+                continue
+            node = child
+        return node
+
+    def path_of(self, inode: Inode) -> bytes:
+        """An absolute path of the inode (the name it was last known by)."""
+        parts: list[bytes] = []
+        node = self.current(inode)
+        while node.ino != self.image.root.ino:
+            parts.append(node.name)
+            node = self.parent(node)
+        return b"/" + b"/".join(reversed(parts))
+
+    def stat(self, inode: Inode) -> Stat:
+        inode = self.current(inode)
+        size, atime, mtime, ctime = inode.size, inode.atime, inode.mtime, inode.ctime
+        blocks = (size + 511) >> 9
+        if inode.content is None and inode.mode & 0o170000 == stat.S_IFREG:
+            try:
+                host = os.stat(f"{self.files}/{inode.ino}")
+            except FileNotFoundError:
+                pass  # unlinked, and asked for by a stale reference
+            else:
+                size, blocks, atime, mtime = host.st_size, host.st_blocks, host.st_atime_ns, host.st_mtime_ns
+                ctime = max(ctime, host.st_ctime_ns)
+        return Stat(
+            inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, size, blocks, atime, mtime, ctime
+        )
+
+    def open(self, inode: Inode, flags: int) -> int:
+        """A host descriptor for a regular file's bytes, close-on-exec. Copies up before the first write."""
+        inode = self.current(inode)
+        write = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
+        flags = flags & OPEN_FLAGS | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+        if inode.content is None:
+            fd = os.open(f"{self.files}/{inode.ino}", flags)
+            host = os.fstat(fd)
+            self.by_host[host.st_dev, host.st_ino] = inode
+            return fd
+        if write:
+            self._copy_up(inode, keep=not flags & os.O_TRUNC)
+            return self.open(inode, flags)
+        path = self._lower_path(inode)
+        fd = os.open(path, flags & ~os.O_NOATIME)
+        host = os.fstat(fd)
+        key = host.st_dev, host.st_ino
+        if key not in self.image.by_host:
+            owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
+            self.image.by_host[key] = owner or inode
+        return fd
+
+    def by_descriptor(self, dev: int, ino: int) -> Inode | None:
+        """The inode whose backing file has this host identity."""
+        found = self.by_host.get((dev, ino)) or self.image.by_host.get((dev, ino))
+        return None if found is None else self.current(found)
+
+    def read_bytes(self, inode: Inode) -> bytes:
+        with open(self.open(inode, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    # -- changing names
+
+    def create(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        """A new empty regular file; mode: permission bits."""
+        inode = self._new(stat.S_IFREG | mode & 0o7777, uid, gid)
+        fd = os.open(f"{self.files}/{inode.ino}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.close(fd)
+        return self._enter(directory, name, inode)
+
+    def mkdir(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        return self._enter(directory, name, self._new(stat.S_IFDIR | mode & 0o7777, uid, gid))
+
+    def symlink(self, directory: Inode, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
+        inode = self._new(stat.S_IFLNK | 0o777, uid, gid)
+        inode.target, inode.size = target, len(target)
+        return self._enter(directory, name, inode)
+
+    def mknod(self, directory: Inode, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> Inode:
+        """A device, FIFO or socket; mode with the type's bits."""
+        inode = self._new(mode, uid, gid)
+        inode.rdev = rdev
+        if stat.S_ISREG(mode):
+            os.close(os.open(f"{self.files}/{inode.ino}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return self._enter(directory, name, inode)
+
+    def adopt(self, directory: Inode, name: bytes, path: str, mode: int, uid: int, gid: int, mtime: int) -> Inode:
+        """A regular file that shows a host file's bytes without copying them."""
+        inode = self._new(stat.S_IFREG | mode & 0o7777, uid, gid)
+        inode.content = HostFile(path)
+        inode.size = os.stat(path).st_size
+        inode.mtime = inode.atime = inode.ctime = mtime
+        return self._enter(directory, name, inode)
+
+    def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
+        self._check_new(directory, name)
+        inode = self._own(inode)
+        if inode.children is not None:
+            raise failure(errno.EPERM)
+        inode.nlink += 1
+        inode.ctime = time.time_ns()
+        self._record(inode)
+        self._enter(directory, name, inode, linked=True)
+        return inode
+
+    def unlink(self, directory: Inode, name: bytes) -> None:
+        inode = self.lookup(directory, name)
+        if inode is None:
+            raise failure(errno.ENOENT)
+        if inode.children is not None:
+            raise failure(errno.EISDIR)
+        self._remove(directory, name, inode)
+
+    def rmdir(self, directory: Inode, name: bytes) -> None:
+        inode = self.lookup(directory, name)
+        if inode is None:
+            raise failure(errno.ENOENT)
+        if inode.children is None:
+            raise failure(errno.ENOTDIR)
+        if inode.children:
+            raise failure(errno.ENOTEMPTY)
+        self._remove(directory, name, inode)
+
+    def rename(self, old: Inode, old_name: bytes, new: Inode, new_name: bytes, flags: int = 0) -> None:
+        """rename(2) and renameat2(2); directories may be the same."""
+        old, new = self.current(old), self.current(new)
+        inode = self.lookup(old, old_name)
+        target = self.lookup(new, new_name)
+        if inode is None:
+            raise failure(errno.ENOENT)
+        if flags & RENAME_EXCHANGE:
+            if target is None:
+                raise failure(errno.ENOENT)
+            self._not_below(inode, new)
+            self._not_below(target, old)
+            self._place(old, old_name, target)
+            self._place(new, new_name, inode)
+            if (inode.children is None) != (target.children is None) and old.ino != new.ino:
+                step = 1 if target.children is not None else -1
+                self._own(old).nlink += step
+                self._own(new).nlink -= step
+                self._record(self.current(old))
+                self._record(self.current(new))
+            return
+        if target is not None:
+            if flags & RENAME_NOREPLACE:
+                raise failure(errno.EEXIST)
+            if target.ino == inode.ino:
+                return
+            if inode.children is not None:
+                if target.children is None:
+                    raise failure(errno.ENOTDIR)
+                if target.children:
+                    raise failure(errno.ENOTEMPTY)
+            elif target.children is not None:
+                raise failure(errno.EISDIR)
+        self._check_name(new_name)
+        if inode.children is not None:
+            self._not_below(inode, new)
+        if target is not None:
+            self._remove(new, new_name, target)
+        moved_dir = inode.children is not None and old.ino != new.ino
+        self._erase(old, old_name, moved_dir)
+        self._place(new, new_name, inode)
+        if moved_dir:
+            directory = self._own(new)
+            directory.nlink += 1
+            self._record(directory)
+
+    # -- changing inodes
+
+    def set_attr(
+        self,
+        inode: Inode,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime: int | None = None,
+        mtime: int | None = None,
+    ) -> Inode:
+        """Change permission bits, owners, times (ns); None leaves a value."""
+        inode = self._own(inode)
+        if mode is not None:
+            inode.mode = inode.mode & 0o170000 | mode & 0o7777
+        if uid is not None:
+            inode.uid = uid
+        if gid is not None:
+            inode.gid = gid
+        if atime is not None or mtime is not None:
+            now = self.stat(inode)
+            inode.atime = now.atime if atime is None else atime
+            inode.mtime = now.mtime if mtime is None else mtime
+            if inode.content is None and inode.is_regular:
+                os.utime(f"{self.files}/{inode.ino}", ns=(inode.atime, inode.mtime))
+        inode.ctime = time.time_ns()
+        if inode.children is not None:
+            self.generation += 1
+        self._record(inode)
+        return inode
+
+    def set_xattr(self, inode: Inode, name: bytes, value: bytes | None) -> None:
+        """Set an extended attribute, or remove it (None)."""
+        inode = self._own(inode)
+        if value is not None:
+            inode.xattrs = {**(inode.xattrs or {}), name: value}
+        elif inode.xattrs is None or inode.xattrs.pop(name, None) is None:
+            raise failure(errno.ENODATA)
+        inode.ctime = time.time_ns()
+        self._record(inode)
+
+    def truncate(self, inode: Inode, size: int) -> None:
+        inode = self.current(inode)
+        if inode.content is not None:
+            self._copy_up(inode, keep=size > 0)
+        os.truncate(f"{self.files}/{inode.ino}", size)
+
+    def write_bytes(
+        self, directory: Inode, name: bytes, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> Inode:
+        """Create or replace a regular file with these bytes."""
+        old = self.lookup(directory, name)
+        if old is not None:
+            self._remove(directory, name, old)
+        inode = self.create(directory, name, mode, uid, gid)
+        with open(f"{self.files}/{inode.ino}", "wb") as file:
+            file.write(data)
+        return inode
+
+    def backing(self, inode: Inode) -> str:
+        """The host path that stands for this tree's own inode (a regular file, FIFO or socket)."""
+        return f"{self.files}/{inode.ino}"
+
+    def sync(self) -> None:
+        if self._journal is not None:
+            self._journal.sync()
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    # -- inner
+
+    def _new(self, mode: int, uid: int, gid: int) -> Inode:
+        inode = Inode(self._next_ino, mode, uid, gid, time.time_ns())
+        self._next_ino += 1
+        return inode
+
+    def _own(self, inode: Inode) -> Inode:
+        """The inode in a form that may be changed."""
+        mine = self.changed.get(inode.ino)
+        if mine is None:
+            if inode.ino >= self.image.next_ino:
+                return inode  # an own inode that was unlinked, still open somewhere
+            mine = self.changed[inode.ino] = inode.copy()
+        return mine
+
+    def _check_name(self, name: bytes) -> None:
+        if len(name) > NAME_MAX:
+            raise failure(errno.ENAMETOOLONG)
+
+    def _check_new(self, directory: Inode, name: bytes) -> None:
+        self._check_name(name)
+        if directory.children is None:
+            raise failure(errno.ENOTDIR)
+        if name in self.current(directory).children:  # type: ignore[operator]
+            raise failure(errno.EEXIST)
+
+    def _enter(self, directory: Inode, name: bytes, inode: Inode, linked: bool = False) -> Inode:
+        self._check_new(directory, name)
+        if not linked:
+            self.changed[inode.ino] = inode
+            if inode.children is not None:
+                owner = self._own(directory)
+                owner.nlink += 1
+                self._record(owner)
+        inode.parent, inode.name = directory, name
+        self._record(inode)
+        self._entry(directory, name, inode)
+        return inode
+
+    def _entry(self, directory: Inode, name: bytes, child: Inode | None) -> None:
+        directory = self._own(directory)
+        now = time.time_ns()
+        assert directory.children is not None
+        if child is None:
+            del directory.children[name]
+        else:
+            directory.children[name] = child
+        directory.mtime = directory.ctime = now
+        self.generation += 1
+        if self._journal is not None:
+            self._journal.append((directory.ino, name, child.ino if child else 0, now))
+
+    def _place(self, directory: Inode, name: bytes, inode: Inode) -> None:
+        inode = self._own(inode)
+        inode.parent, inode.name = directory, name
+        inode.ctime = time.time_ns()
+        self._record(inode)
+        self._entry(directory, name, inode)
+
+    def _erase(self, directory: Inode, name: bytes, is_dir: bool) -> None:
+        if is_dir:
+            owner = self._own(directory)
+            owner.nlink -= 1
+            self._record(owner)
+        self._entry(directory, name, None)
+
+    def _remove(self, directory: Inode, name: bytes, inode: Inode) -> None:
+        self._erase(directory, name, inode.children is not None)
+        inode = self._own(inode)
+        inode.nlink -= 2 if inode.children is not None else 1
+        inode.ctime = time.time_ns()
+        if inode.nlink > 0:
+            self._record(inode)
+            return
+        if inode.ino >= self.image.next_ino:
+            self.changed.pop(inode.ino, None)
+        if inode.content is None and inode.children is None:
+            try:
+                os.unlink(f"{self.files}/{inode.ino}")
+            except FileNotFoundError:
+                pass  # a FIFO, socket or device that never had a backing file
+
+    def _not_below(self, inode: Inode, directory: Inode) -> None:
+        """Refuse to move a directory into itself."""
+        node = self.current(directory)
+        while True:
+            if node.ino == inode.ino:
+                raise failure(errno.EINVAL)
+            if node.ino == self.image.root.ino:
+                return
+            node = self.parent(node)
+
+    def _lower_path(self, inode: Inode) -> str:
+        content = inode.content
+        if isinstance(content, str):
+            return content
+        layer, number = content
+        path: str = layer.materialise(number)
+        if inode.ino < self.image.next_ino:
+            lower = self.image.inodes[inode.ino]
+            if lower is not None and lower.content == content:
+                lower.content = path
+        inode.content = path
+        return path
+
+    def _copy_up(self, inode: Inode, keep: bool) -> None:
+        """Give a regular file of the image its own bytes; keep: with what it holds now."""
+        target = f"{self.files}/{inode.ino}"
+        out = os.open(target + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if keep and inode.size:
+                source = os.open(self._lower_path(inode), os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    copy_bytes(source, out)
+                finally:
+                    os.close(source)
+            os.utime(out, ns=(inode.atime, inode.mtime))
+        finally:
+            os.close(out)
+        os.rename(target + "~", target)
+        inode = self._own(inode)
+        inode.content = None
+        self._record(inode)
+
+    # -- journal
+
+    def _record(self, inode: Inode) -> None:
+        if self._journal is None:
+            return
+        content = inode.content
+        kept = None if content is None else str(content) if isinstance(content, HostFile) else True
+        parent = inode.parent.ino if inode.parent is not None else 0
+        self._journal.append(
+            (
+                inode.ino,
+                inode.mode,
+                inode.uid,
+                inode.gid,
+                inode.mtime,
+                inode.ctime,
+                inode.rdev,
+                inode.nlink,
+                inode.target,
+                inode.xattrs,
+                kept,
+                inode.size,
+                parent,
+                inode.name,
+            )
+        )
+
+    def _find(self, ino: int) -> Inode | None:
+        mine = self.changed.get(ino)
+        if mine is None and ino < self.image.next_ino:
+            mine = self.image.inodes[ino]
+        return mine
+
+    def _replay(self, record: list[Any]) -> None:
+        if len(record) == 4:
+            number, name, child, now = record
+            directory = self._find(number)
+            if directory is None:
+                return
+            directory = self._own(directory)
+            assert directory.children is not None
+            node = self._find(child) if child else None
+            if node is None:
+                directory.children.pop(name, None)  # the inode stays: a rename enters it elsewhere next
+            else:
+                directory.children[name] = node
+            directory.mtime = directory.ctime = now
+            return
+        ino, mode, uid, gid, mtime, ctime, rdev, nlink, target, xattrs, content, size, parent, name = record
+        inode = self._find(ino)
+        if inode is None:
+            inode = self.changed[ino] = Inode(ino, mode, uid, gid, mtime)
+            self._next_ino = max(self._next_ino, ino + 1)
+        else:
+            inode = self._own(inode)
+        inode.mode, inode.uid, inode.gid, inode.rdev, inode.nlink = mode, uid, gid, rdev, nlink
+        inode.mtime, inode.ctime, inode.target, inode.xattrs, inode.size = mtime, ctime, target, xattrs, size
+        inode.name, inode.parent = name, self._find(parent)
+        if content is None:
+            inode.content = None
+        elif content is not True:
+            inode.content = HostFile(content)
+
+
+def copy_bytes(source: int, target: int) -> None:
+    """Copy a whole file between descriptors, sharing extents where the host can."""
+    offset, size = 0, os.fstat(source).st_size
+    while offset < size:
+        try:
+            done = os.copy_file_range(source, target, min(COPY_CHUNK, size - offset), offset)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+                raise
+            done = os.sendfile(target, source, offset, min(COPY_CHUNK, size - offset))
+        if done == 0:
+            break
+        offset += done
