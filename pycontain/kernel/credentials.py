@@ -1,0 +1,135 @@
+"""Who a process is, as the container sees it: credentials(7), capabilities(7). Values are immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID = range(8)
+CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_MKNOD, CAP_AUDIT_WRITE, CAP_SETFCAP = (
+    8,
+    10,
+    13,
+    18,
+    27,
+    29,
+    31,
+)
+CAP_SYS_ADMIN = 21
+CAP_LAST = 40
+CAP_NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+# Docker's default set, moby profiles/capabilities
+DEFAULT_CAPABILITIES = sum(
+    1 << c
+    for c in (
+        CAP_CHOWN,
+        CAP_DAC_OVERRIDE,
+        CAP_FOWNER,
+        CAP_FSETID,
+        CAP_KILL,
+        CAP_SETGID,
+        CAP_SETUID,
+        CAP_SETPCAP,
+        CAP_NET_BIND_SERVICE,
+        CAP_NET_RAW,
+        CAP_SYS_CHROOT,
+        CAP_MKNOD,
+        CAP_AUDIT_WRITE,
+        CAP_SETFCAP,
+    )
+)
+ALL_CAPABILITIES = (1 << (CAP_LAST + 1)) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    uid: int = 0
+    euid: int = 0
+    suid: int = 0
+    fsuid: int = 0
+    gid: int = 0
+    egid: int = 0
+    sgid: int = 0
+    fsgid: int = 0
+    groups: frozenset[int] = frozenset()
+    permitted: int = 0
+    effective: int = 0
+    inheritable: int = 0
+    bounding: int = 0
+    ambient: int = 0
+    securebits: int = 0
+    no_new_privs: bool = False
+    keep_capabilities: bool = False
+
+    @classmethod
+    def login(cls, uid: int, gid: int, groups: frozenset[int], bounding: int) -> Credentials:
+        """The first process of a container run as this user: only root starts with capabilities."""
+        held = bounding if uid == 0 else 0
+        return cls(uid, uid, uid, uid, gid, gid, gid, gid, groups, held, held, 0, bounding)
+
+    def has(self, capability: int) -> bool:
+        return bool(self.effective >> capability & 1)
+
+    def in_group(self, gid: int) -> bool:
+        return gid == self.fsgid or gid in self.groups
+
+    def with_uids(self, uid: int, euid: int, suid: int) -> Credentials:
+        """New user ids with their effect on capabilities (capabilities(7), Effect of user ID changes)."""
+        was_root = 0 in (self.uid, self.euid, self.suid)
+        permitted, effective, ambient = self.permitted, self.effective, self.ambient
+        if was_root and 0 not in (uid, euid, suid) and not self.keep_capabilities:
+            permitted = effective = ambient = 0
+        if self.euid == 0 and euid != 0:
+            effective = 0
+        elif self.euid != 0 and euid == 0:
+            effective = permitted
+        return replace(
+            self,
+            uid=uid,
+            euid=euid,
+            suid=suid,
+            fsuid=euid,
+            permitted=permitted,
+            effective=effective,
+            ambient=ambient,
+        )
+
+    def with_gids(self, gid: int, egid: int, sgid: int) -> Credentials:
+        return replace(self, gid=gid, egid=egid, sgid=sgid, fsgid=egid)
+
+    def after_exec(self, mode: int, owner: int, group: int) -> tuple[Credentials, bool]:
+        """The credentials after execve of a file, and whether the dynamic linker must be careful (AT_SECURE)."""
+        euid, egid = self.euid, self.egid
+        if not self.no_new_privs:
+            if mode & 0o4000:
+                euid = owner
+            if mode & 0o2010 == 0o2010:
+                egid = group
+        root = 0 in (self.uid, euid)
+        ambient = 0 if (euid, egid) != (self.euid, self.egid) else self.ambient
+        permitted = (self.inheritable | self.bounding) & self.bounding if root else ambient
+        if root and self.uid == 0 and euid == 0:
+            permitted = self.inheritable | self.bounding
+        effective = permitted if euid == 0 else ambient
+        secure = (euid, egid) != (self.uid, self.gid)
+        return (
+            replace(
+                self,
+                euid=euid,
+                suid=euid,
+                fsuid=euid,
+                egid=egid,
+                sgid=egid,
+                fsgid=egid,
+                permitted=permitted,
+                effective=effective,
+                ambient=ambient,
+                keep_capabilities=False,
+            ),
+            secure,
+        )

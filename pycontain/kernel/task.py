@@ -1,0 +1,135 @@
+"""Processes and their threads, as the emulated kernel knows them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+from pycontain.kernel.credentials import Credentials
+
+if TYPE_CHECKING:
+    from pycontain.kernel.container import Container
+    from pycontain.kernel.vfs.mount import Node
+
+PATH_MAX = 4096
+
+
+class FileContext:
+    """What clone(CLONE_FS) shares: root, working directory, umask."""
+
+    __slots__ = ("cwd", "root", "umask")
+
+    def __init__(self, root: Node, cwd: Node, umask: int) -> None:
+        self.root = root
+        self.cwd = cwd
+        self.umask = umask
+
+    def copy(self) -> FileContext:
+        return FileContext(self.root, self.cwd, self.umask)
+
+
+class Process:
+    """A thread group. pid is the host's; the container's first process is 1 inside (see Container.inside)."""
+
+    __slots__ = (
+        "container",
+        "credentials",
+        "dumpable",
+        "executable",
+        "files",
+        "name",
+        "parent",
+        "pid",
+        "session_root",
+        "started",
+        "threads",
+    )
+
+    def __init__(
+        self, pid: int, container: Container, parent: Process | None, credentials: Credentials, files: FileContext
+    ) -> None:
+        self.pid = pid
+        self.container = container
+        self.parent = parent
+        self.credentials = credentials
+        self.files = files
+        self.executable = b""
+        self.name = b""
+        self.threads: dict[int, Task] = {}
+        self.started = time.monotonic_ns()
+        self.dumpable = 1
+        self.session_root = False  # entered by `exec`, not a descendant of pid 1
+
+
+class Task:
+    """A thread. io is the platform's access to its memory: read(address, size), write(address, data)."""
+
+    __slots__ = ("io", "process", "tid")
+
+    io: Any
+
+    def __init__(self, tid: int, process: Process) -> None:
+        self.tid = tid
+        self.process = process
+        self.io = None
+
+    def string(self, address: int) -> bytes:
+        """A NUL-terminated path. Raises EFAULT, ENAMETOOLONG."""
+        data: bytes = self.io.read(address, PATH_MAX)
+        end = data.find(b"\0")
+        if end < 0:
+            raise OSError(errno.ENAMETOOLONG if len(data) == PATH_MAX else errno.EFAULT, "string")
+        return data[:end]
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly size bytes, or EFAULT."""
+        data: bytes = self.io.read(address, size)
+        if len(data) != size:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        self.io.write(address, data)
+
+    def unpack(self, layout: struct.Struct, address: int) -> tuple[Any, ...]:
+        return layout.unpack(self.read(address, layout.size))
+
+    def strings(self, address: int, limit: int = 1 << 20) -> list[bytes]:
+        """A NULL-terminated array of strings (argv). Raises E2BIG beyond limit bytes."""
+        found: list[bytes] = []
+        size = 0
+        while address:
+            (pointer,) = struct.unpack("<Q", self.read(address, 8))
+            if not pointer:
+                break
+            text = self.long_string(pointer)
+            size += len(text) + 9
+            if size > limit:
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+            found.append(text)
+            address += 8
+        return found
+
+    def long_string(self, address: int, limit: int = 131072) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while size <= limit:
+            data: bytes = self.io.read(address + size, PATH_MAX)
+            end = data.find(b"\0")
+            if end >= 0:
+                parts.append(data[:end])
+                return b"".join(parts)
+            parts.append(data)
+            size += len(data)
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+    @property
+    def container(self) -> Container:
+        return self.process.container
+
+    @property
+    def credentials(self) -> Credentials:
+        return self.process.credentials

@@ -1,0 +1,125 @@
+"""What every file system offers to the kernel. The defaults are those of a read-only one without content."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pycontain.unionfs.inode import Inode, Stat
+
+if TYPE_CHECKING:
+    from pycontain.kernel.task import Task
+
+
+def fail(code: int) -> NoReturn:
+    raise OSError(code, os.strerror(code))
+
+
+class Filesystem:
+    """Inodes are identified by number; current() gives the present form of one that was kept."""
+
+    dev: int
+    type: str
+    magic: int
+    cacheable = False  # may a resolved path be remembered until `generation` changes?
+    root: Inode
+    generation = 0
+
+    def current(self, inode: Inode) -> Inode:
+        return inode
+
+    def lookup(self, directory: Inode, name: bytes) -> Inode | None:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+    def parent(self, inode: Inode) -> Inode:
+        return inode.parent or self.root
+
+    def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
+        """(name, inode number, mode) of every entry but . and .."""
+        fail(errno.ENOTDIR)
+
+    def readlink(self, inode: Inode, task: Task) -> bytes:
+        return inode.target or b""
+
+    def follow(self, inode: Inode, task: Task) -> Any:
+        """The node a magic link (/proc/PID/fd/N) leads to; None for an ordinary symlink."""
+        return None
+
+    def stat(self, inode: Inode) -> Stat:
+        return Stat(
+            inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, inode.size, 0,
+            inode.atime, inode.mtime, inode.ctime,
+        )  # fmt: skip
+
+    def path_of(self, inode: Inode) -> bytes:
+        """The path below the file system's root, starting with a slash."""
+        parts: list[bytes] = []
+        node = inode
+        while node.parent is not None and node.ino != self.root.ino:
+            parts.append(node.name)
+            node = self.parent(node)
+        return b"/" + b"/".join(reversed(parts))
+
+    def open(self, inode: Inode, flags: int, task: Task) -> int:
+        """A host descriptor for a regular file."""
+        fail(errno.EACCES)
+
+    def statfs(self) -> tuple[int, int, int, int, int]:
+        """(blocks, free, available, files, free files) of 4096 bytes."""
+        return 0, 0, 0, 0, 0
+
+    # changes; owners are the caller's
+
+    def create(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        fail(errno.EACCES)
+
+    def mkdir(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        fail(errno.EPERM)
+
+    def symlink(self, directory: Inode, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
+        fail(errno.EPERM)
+
+    def mknod(self, directory: Inode, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> Inode:
+        fail(errno.EPERM)
+
+    def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
+        fail(errno.EPERM)
+
+    def unlink(self, directory: Inode, name: bytes) -> None:
+        fail(errno.EPERM)
+
+    def rmdir(self, directory: Inode, name: bytes) -> None:
+        fail(errno.EPERM)
+
+    def rename(self, old: Inode, old_name: bytes, new: Inode, new_name: bytes, flags: int = 0) -> None:
+        fail(errno.EPERM)
+
+    def set_attr(
+        self,
+        inode: Inode,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime: int | None = None,
+        mtime: int | None = None,
+    ) -> Inode:
+        fail(errno.EPERM)
+
+    def set_xattr(self, inode: Inode, name: bytes, value: bytes | None) -> None:
+        fail(errno.EOPNOTSUPP)
+
+    def xattrs(self, inode: Inode) -> dict[bytes, bytes]:
+        return inode.xattrs or {}
+
+    def truncate(self, inode: Inode, size: int) -> None:
+        fail(errno.EACCES)
+
+    def backing(self, inode: Inode) -> str:
+        """The host path on which a FIFO or socket of this file system lives."""
+        fail(errno.ENXIO)
+
+    def by_descriptor(self, dev: int, ino: int) -> Inode | None:
+        """The inode of an open descriptor, by the identity of the host object behind it."""
+        return None

@@ -1,0 +1,257 @@
+"""A directory (or one file) of the host inside a container: bind mounts.
+
+Every step opens one name below an O_PATH descriptor with O_NOFOLLOW, so that no symlink and no `..` of the host
+is ever followed by the host: a symlink's text is resolved by our own walk, inside the container.
+Owners: files of the user who runs the kernel appear as root's, as with a rootless runtime.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from pycontain.kernel.abi import S_IFDIR, S_IFMT, host_stat
+from pycontain.kernel.vfs.filesystem import Filesystem, fail
+from pycontain.unionfs.inode import Inode, Stat
+
+if TYPE_CHECKING:
+    from pycontain.kernel.task import Task
+
+EXT4_MAGIC = 0xEF53
+OVERFLOW_ID = 65534
+
+
+class HostInode(Inode):
+    """An inode read from the host; fd: an O_PATH descriptor of a directory, opened when it is first entered."""
+
+    __slots__ = ("fd", "host")
+
+    def __init__(self, host: os.stat_result, uid: int, gid: int) -> None:
+        Inode.__init__(self, host.st_ino, host.st_mode, uid, gid, host.st_mtime_ns)
+        self.host = host
+        self.fd = -1
+        self.nlink, self.rdev, self.size = host.st_nlink, host.st_rdev, host.st_size
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class HostFs(Filesystem):
+    """Inodes hold their parent, so a path below the bind's root is a chain of names."""
+
+    def __init__(self, path: str, dev: int) -> None:
+        self.dev = dev
+        self.type = "ext4"
+        self.magic = EXT4_MAGIC
+        self.path = path
+        info = os.stat(path)
+        self._own_uid, self._own_gid = os.geteuid(), os.getegid()
+        self._by_host: dict[tuple[int, int], HostInode] = {}
+        self.root = self._inode(info)
+        flags = os.O_PATH | os.O_CLOEXEC | (os.O_DIRECTORY if self.root.mode & S_IFMT == S_IFDIR else 0)
+        self._root_fd = os.open(path, flags)
+        self.root.parent = self.root
+
+    def close(self) -> None:
+        os.close(self._root_fd)
+
+    def _inode(self, info: os.stat_result) -> HostInode:
+        if self._own_uid == 0:
+            uid, gid = info.st_uid, info.st_gid
+        else:
+            uid = 0 if info.st_uid == self._own_uid else OVERFLOW_ID
+            gid = 0 if info.st_gid == self._own_gid else OVERFLOW_ID
+        return HostInode(info, uid, gid)
+
+    def _directory(self, inode: Inode) -> int:
+        """An O_PATH descriptor of a directory, reached name by name."""
+        if inode is self.root:
+            return self._root_fd
+        assert isinstance(inode, HostInode)
+        if inode.fd < 0:
+            parent = self._directory(inode.parent or self.root)
+            inode.fd = os.open(
+                inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent
+            )
+        return inode.fd
+
+    def _refresh(self, inode: Inode) -> os.stat_result:
+        if inode is self.root:
+            return os.fstat(self._root_fd)
+        return os.stat(inode.name, dir_fd=self._directory(inode.parent or self.root), follow_symlinks=False)
+
+    def lookup(self, directory: Inode, name: bytes) -> Inode | None:
+        if name in (b".", b"..") or b"/" in name:
+            fail(errno.EINVAL)
+        try:
+            info = os.stat(name, dir_fd=self._directory(directory), follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        inode = self._inode(info)
+        inode.parent, inode.name = directory, name
+        return inode
+
+    def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory(directory))
+        try:
+            found = []
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    found.append((os.fsencode(entry.name), entry.inode(), mode))
+            return found
+        finally:
+            os.close(fd)
+
+    def readlink(self, inode: Inode, task: Task) -> bytes:
+        return os.readlink(inode.name, dir_fd=self._directory(inode.parent or self.root))
+
+    def stat(self, inode: Inode) -> Stat:
+        try:
+            info = self._refresh(inode)
+        except OSError:
+            info = inode.host  # type: ignore[attr-defined]
+        fresh = self._inode(info)
+        return host_stat(info, fresh.uid, fresh.gid)
+
+    def path_of(self, inode: Inode) -> bytes:
+        parts: list[bytes] = []
+        while inode is not self.root:
+            parts.append(inode.name)
+            inode = inode.parent or self.root
+        return b"/" + b"/".join(reversed(parts))
+
+    def open(self, inode: Inode, flags: int, task: Task) -> int:
+        flags = flags & ~os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+        if inode is self.root:
+            fd = os.open(self.path, flags & ~os.O_NOFOLLOW)
+        else:
+            fd = os.open(inode.name, flags, dir_fd=self._directory(inode.parent or self.root))
+        info = os.fstat(fd)
+        assert isinstance(inode, HostInode)
+        self._by_host[info.st_dev, info.st_ino] = inode
+        return fd
+
+    def by_descriptor(self, dev: int, ino: int) -> Inode | None:
+        return self._by_host.get((dev, ino))
+
+    def statfs(self) -> tuple[int, int, int, int, int]:
+        host = os.statvfs(self._root_fd)
+        scale = max(host.f_frsize // 4096, 1)
+        return host.f_blocks * scale, host.f_bfree * scale, host.f_bavail * scale, host.f_files, host.f_ffree
+
+    # -- changes
+
+    def _found(self, directory: Inode, name: bytes) -> Inode:
+        inode = self.lookup(directory, name)
+        if inode is None:
+            fail(errno.ENOENT)
+        return inode
+
+    def create(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(name, flags, mode & 0o7777, dir_fd=self._directory(directory)))
+        return self._owned(self._found(directory, name), uid, gid)
+
+    def _owned(self, inode: Inode, uid: int, gid: int) -> Inode:
+        """Give a new object its owner where the host lets us (a kernel run by root)."""
+        if self._own_uid == 0 and (uid or gid):
+            parent = self._directory(inode.parent or self.root)
+            os.chown(inode.name, uid, gid, dir_fd=parent, follow_symlinks=False)
+            return self._found(inode.parent or self.root, inode.name)
+        return inode
+
+    def mkdir(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        os.mkdir(name, mode & 0o7777, dir_fd=self._directory(directory))
+        return self._owned(self._found(directory, name), uid, gid)
+
+    def symlink(self, directory: Inode, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
+        os.symlink(target, name, dir_fd=self._directory(directory))
+        return self._owned(self._found(directory, name), uid, gid)
+
+    def mknod(self, directory: Inode, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> Inode:
+        if mode & S_IFMT in (0o020000, 0o060000):
+            fail(errno.EPERM)  # no devices on host directories
+        os.mknod(name, mode, rdev, dir_fd=self._directory(directory))
+        return self._owned(self._found(directory, name), uid, gid)
+
+    def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
+        os.link(
+            inode.name,
+            name,
+            src_dir_fd=self._directory(inode.parent or self.root),
+            dst_dir_fd=self._directory(directory),
+            follow_symlinks=False,
+        )
+        return self._found(directory, name)
+
+    def unlink(self, directory: Inode, name: bytes) -> None:
+        os.unlink(name, dir_fd=self._directory(directory))
+
+    def rmdir(self, directory: Inode, name: bytes) -> None:
+        os.rmdir(name, dir_fd=self._directory(directory))
+
+    def rename(self, old: Inode, old_name: bytes, new: Inode, new_name: bytes, flags: int = 0) -> None:
+        if flags & ~1:
+            fail(errno.EINVAL)
+        if flags & 1 and self.lookup(new, new_name) is not None:
+            fail(errno.EEXIST)
+        os.rename(old_name, new_name, src_dir_fd=self._directory(old), dst_dir_fd=self._directory(new))
+
+    def set_attr(
+        self,
+        inode: Inode,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime: int | None = None,
+        mtime: int | None = None,
+    ) -> Inode:
+        # a path-only descriptor pins the object; /proc/self/fd of our own makes chmod possible on it
+        if inode is self.root:
+            fd = os.dup(self._root_fd)
+        else:
+            fd = os.open(
+                inode.name,
+                os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC,
+                dir_fd=self._directory(inode.parent or self.root),
+            )
+        try:
+            link = f"/proc/self/fd/{fd}"
+            if uid is not None or gid is not None:
+                self._chown(link, inode, uid, gid)
+            if mode is not None and inode.mode & S_IFMT != 0o120000:
+                os.chmod(link, mode & 0o7777)
+            if atime is not None or mtime is not None:
+                info = os.fstat(fd)
+                os.utime(
+                    link,
+                    ns=(
+                        info.st_atime_ns if atime is None else atime,
+                        info.st_mtime_ns if mtime is None else mtime,
+                    ),
+                )
+        finally:
+            os.close(fd)
+        return inode if inode is self.root else self._found(inode.parent or self.root, inode.name)
+
+    def _chown(self, link: str, inode: Inode, uid: int | None, gid: int | None) -> None:
+        if self._own_uid == 0:
+            os.chown(link, -1 if uid is None else uid, -1 if gid is None else gid)
+        elif (uid is not None and uid != inode.uid) or (gid is not None and gid != inode.gid):
+            fail(errno.EPERM)  # the host would not let this user give files away
+
+    def truncate(self, inode: Inode, size: int) -> None:
+        fd = self.open(inode, os.O_WRONLY, None)  # type: ignore[arg-type]
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def backing(self, inode: Inode) -> str:
+        if inode is self.root:
+            return self.path
+        return f"/proc/self/fd/{self._directory(inode.parent or self.root)}/{os.fsdecode(inode.name)}"

@@ -1,0 +1,178 @@
+"""The texts of /proc files: the host's own figures of a process with every name and number made the container's."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from pycontain.kernel.credentials import Credentials
+from pycontain.kernel.vfs.walk import path_of
+
+if TYPE_CHECKING:
+    from pycontain.kernel.container import Container
+    from pycontain.kernel.task import Process
+
+STUB_AREA = range(0x5555_0000_0000, 0x5555_0001_0000)  # where the platform's stub lies in every process
+
+
+def read_host(path: str) -> bytes:
+    """A file of the host's /proc; empty where the host has none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except ProcessLookupError:
+        raise OSError(errno.ESRCH, path) from None
+    except OSError:
+        return b""
+
+
+def host_text(name: str) -> bytes:
+    return read_host(f"/proc/{name}")
+
+
+def host_file(pid: int, name: str) -> bytes:
+    return read_host(f"/proc/{pid}/{name}")
+
+
+def cmdline(container: Container, process: Process) -> bytes:
+    return host_file(process.pid, "cmdline")
+
+
+def environ(container: Container, process: Process) -> bytes:
+    return host_file(process.pid, "environ")
+
+
+def comm(container: Container, process: Process) -> bytes:
+    return host_file(process.pid, "comm")
+
+
+def parent_pid(container: Container, pid: int) -> int:
+    """The parent's number inside, 0 for the first process and for those that `exec` brought in."""
+    text = host_file(pid, "stat")
+    if not text:
+        return 0
+    parent = int(text[text.rindex(b")") + 2 :].split()[1])
+    return container.inside(parent) if parent in container.processes else 0
+
+
+def stat_line(container: Container, process: Process) -> bytes:
+    text = host_file(process.pid, "stat")
+    if not text:
+        return b""
+    name = text[text.index(b"(") : text.rindex(b")") + 1]
+    fields = text[text.rindex(b")") + 2 :].split()
+    fields[1] = b"%d" % parent_pid(container, process.pid)
+    for index in (2, 3, 5):  # process group, session, foreground group
+        number = int(fields[index])
+        if number > 0:
+            fields[index] = b"%d" % container.inside_or_zero(number)
+    return b"%d %s %s\n" % (container.inside(process.pid), name, b" ".join(fields))
+
+
+def _status_values(container: Container, process: Process, who: Credentials) -> dict[bytes, bytes]:
+    return {
+        b"Tgid": b"%d" % container.inside(process.pid),
+        b"Ngid": b"0",
+        b"Pid": b"%d" % container.inside(process.pid),
+        b"PPid": b"%d" % parent_pid(container, process.pid),
+        b"TracerPid": b"0",
+        b"Uid": b"%d\t%d\t%d\t%d" % (who.uid, who.euid, who.suid, who.fsuid),
+        b"Gid": b"%d\t%d\t%d\t%d" % (who.gid, who.egid, who.sgid, who.fsgid),
+        b"Groups": b" ".join(b"%d" % g for g in sorted(who.groups)) + b" ",
+        b"Umask": b"%04o" % process.files.umask,
+        b"CapInh": b"%016x" % who.inheritable,
+        b"CapPrm": b"%016x" % who.permitted,
+        b"CapEff": b"%016x" % who.effective,
+        b"CapBnd": b"%016x" % who.bounding,
+        b"CapAmb": b"%016x" % who.ambient,
+        b"NoNewPrivs": b"%d" % who.no_new_privs,
+        b"Seccomp": b"0",
+        b"Seccomp_filters": b"0",
+        b"NSpid": b"%d" % container.inside(process.pid),
+        b"NStgid": b"%d" % container.inside(process.pid),
+    }
+
+
+def status(container: Container, process: Process) -> bytes:
+    values = _status_values(container, process, process.credentials)
+    lines = []
+    for line in host_file(process.pid, "status").splitlines():
+        key = line.partition(b":")[0]
+        if key in (b"NSpgid", b"NSsid"):
+            number = int(line.split()[-1])
+            lines.append(key + b":\t%d" % container.inside_or_zero(number))
+        elif key in values:
+            lines.append(key + b":\t" + values[key])
+        else:
+            lines.append(line)
+    return b"\n".join(lines) + b"\n" if lines else b""
+
+
+def maps(container: Container, process: Process) -> bytes:
+    return b"".join(
+        _map_line(container, line) + b"\n"
+        for line in host_file(process.pid, "maps").splitlines()
+        if not _is_stub(line)
+    )
+
+
+def smaps(container: Container, process: Process) -> bytes:
+    out: list[bytes] = []
+    hidden = False
+    for line in host_file(process.pid, "smaps").splitlines():
+        if b"-" in line.split(b" ", 1)[0]:
+            hidden = _is_stub(line)
+            line = _map_line(container, line)
+        if not hidden:
+            out.append(line + b"\n")
+    return b"".join(out)
+
+
+def _is_stub(line: bytes) -> bool:
+    return int(line[: line.index(b"-")], 16) in STUB_AREA
+
+
+def _map_line(container: Container, line: bytes) -> bytes:
+    """Name a mapping's file by its path inside, with the device and inode number that stat(2) would tell."""
+    parts = line.split(None, 5)
+    if len(parts) < 6 or not parts[5].startswith(b"/"):
+        return line
+    major, _, minor = parts[3].partition(b":")
+    node = container.node_of_mapping(int(major, 16), int(minor, 16), int(parts[4]))
+    if node is None:
+        name = parts[5] if parts[5].startswith((b"/memfd:", b"/dev/zero")) else b"/(unknown)"
+        head = b" ".join(parts[:5])
+    else:
+        name = path_of(container.root, node)
+        head = b" ".join(parts[:3]) + b" 00:2c %d" % node.inode.ino
+    return head.ljust(72) + b" " + name
+
+
+def mounts(container: Container, process: Process) -> bytes:
+    return b"".join(
+        b"%s %s %s %s 0 0\n"
+        % (m.source.encode(), m.target, m.fs.type.encode(), b"ro,relatime" if m.read_only else b"rw,relatime")
+        for m in container.mounts
+    )
+
+
+def mountinfo(container: Container, process: Process) -> bytes:
+    lines = []
+    for mount in container.mounts:
+        parent = mount.parent.number if mount.parent is not None else 1
+        options = b"ro,relatime" if mount.read_only else b"rw,relatime"
+        lines.append(
+            b"%d %d 0:%d %s %s %s - %s %s %s\n"
+            % (
+                mount.number,
+                parent,
+                mount.fs.dev & 0xFF,
+                mount.fs.path_of(mount.root),
+                mount.target,
+                options,
+                mount.fs.type.encode(),
+                mount.source.encode(),
+                b"ro" if mount.read_only else b"rw",
+            )
+        )
+    return b"".join(lines)

@@ -1,0 +1,59 @@
+"""Union trees as a file system: the container's root, and tmpfs (a union without an image)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pycontain.kernel.vfs.filesystem import Filesystem
+from pycontain.unionfs.image import ImageTree
+from pycontain.unionfs.inode import Inode
+from pycontain.unionfs.tree import Tree
+
+if TYPE_CHECKING:
+    from pycontain.kernel.task import Task
+
+OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
+
+
+class UnionFs(Tree, Filesystem):
+    """Tree's operations are already those of a file system; this adds what only the kernel asks for."""
+
+    cacheable = True  # tmpfs sets it to False: only the root file system has a generation that is watched
+
+    def __init__(self, image: ImageTree, directory: str | None, *, journal: bool = False) -> None:
+        Tree.__init__(self, image, directory, journal=journal)
+        self.dev = os.makedev(0, 44)
+        self.type = "overlay"
+        self.magic = OVERLAYFS_MAGIC
+        self.limit: int | None = None
+
+    def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
+        changed = self.changed
+        if changed:
+            return [
+                (name, child.ino, changed.get(child.ino, child).mode)
+                for name, child in (directory.children or {}).items()
+            ]
+        return [(name, child.ino, child.mode) for name, child in (directory.children or {}).items()]
+
+    def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
+        return Tree.open(self, inode, flags)
+
+    def statfs(self) -> tuple[int, int, int, int, int]:
+        host = os.statvfs(self.files)
+        scale = max(host.f_frsize // 4096, 1)
+        return host.f_blocks * scale, host.f_bfree * scale, host.f_bavail * scale, host.f_files, host.f_ffree
+
+
+def new_tmpfs(directory: str, dev: int, mode: int = 0o1777) -> UnionFs:
+    """An empty file system whose contents live in a directory of the container."""
+    image = ImageTree()
+    image.root.mode = 0o040000 | mode
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    fs = UnionFs(image, directory)
+    fs.dev = dev
+    fs.cacheable = False
+    fs.type = "tmpfs"
+    fs.magic = TMPFS_MAGIC
+    return fs

@@ -1,0 +1,110 @@
+"""The contract between the emulated kernel and the way programs execute under it.
+
+The platform owns host processes; the kernel owns what they see. A platform tells the kernel of
+    call(task, name's function, args)    a task made a call that the kernel answers
+    forked, execed, exited               the life-cycle
+and the kernel uses the methods of Platform. A task waits in at most one call at a time; a function that
+answers later returns DEFERRED, and the kernel then calls finish() or send_fd() when it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+DEFERRED = object()  # the call is answered later, or has been answered
+NATIVE = object()  # the host kernel carries the call out itself; only where no pointer decides anything
+
+SyscallFunction = Callable[[Any, tuple[int, ...]], Any]
+
+
+class Segment(NamedTuple):
+    """A PT_LOAD of an ELF file; protection as PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4."""
+
+    offset: int
+    address: int
+    file_size: int
+    memory_size: int
+    protection: int
+
+
+class Binary(NamedTuple):
+    """An ELF file ready to be mapped. fixed: ET_EXEC. phdr: virtual address of the program headers."""
+
+    fixed: bool
+    entry: int
+    phdr: int
+    phent: int
+    phnum: int
+    segments: Sequence[Segment]
+    interpreter: bytes | None
+    executable_stack: bool
+
+
+class Program(NamedTuple):
+    """What execve installs. The descriptors belong to the receiver, which closes them.
+
+    argv: the new argument vector of a script (its last part are pointers into the task), None: as the caller gave it.
+    identity: (uid, euid, gid, egid, secure) for the auxiliary vector.
+    """
+
+    binary: Binary
+    fd: int
+    interpreter: Binary | None
+    interpreter_fd: int
+    path: bytes  # AT_EXECFN
+    name: bytes  # comm
+    argv_address: int
+    envp_address: int
+    script: tuple[list[bytes], int] | None  # (strings that go first, how many caller arguments they replace)
+    empty_string: int  # the address of a NUL byte in the task
+    identity: tuple[int, int, int, int, int]
+
+
+class Launch(NamedTuple):
+    """The first process of a container, or one that joins it. The descriptors stay the caller's."""
+
+    program: bytes
+    argv: Sequence[bytes]
+    environment: Sequence[bytes]
+    stdin: int
+    stdout: int
+    stderr: int
+    terminal: bool
+    init: bool
+
+
+class Listener(Protocol):
+    """What the kernel offers to a platform."""
+
+    def forked(self, parent: Any, tid: int, thread: bool) -> Any: ...
+    def execed(self, task: Any, old_tid: int) -> None: ...
+    def exited(self, tid: int, status: int) -> None: ...
+    def failed(self, task: Any, name: str, error: BaseException) -> None: ...
+    def unknown(self, name: str) -> None: ...
+
+
+class Platform(Protocol):
+    """Every method may raise ProcessLookupError: the task has gone, its exit is reported later."""
+
+    def launch(self, launch: Launch, adopt: Callable[[int], Any]) -> Any:
+        """Start a process; adopt(pid) makes the kernel's task for it before it runs. Returns the task."""
+
+    def read(self, task: Any, address: int, size: int) -> bytes:
+        """Up to size bytes; short where memory ends; EFAULT where there is none."""
+
+    def write(self, task: Any, address: int, data: bytes) -> None: ...
+
+    def finish(self, task: Any, value: int) -> None:
+        """Answer a deferred call with a value or -errno."""
+
+    def send_fd(self, task: Any, fd: int, cloexec: bool) -> Any:
+        """Install a descriptor and answer the call with its number. Closes fd. Returns DEFERRED."""
+
+    def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
+        """Install a descriptor during a call, at a given number if wanted; the call still waits. Closes fd."""
+
+    def execute(self, task: Any, program: Program) -> Any:
+        """Answer an execve: the task becomes the program. Returns DEFERRED."""
+
+    def kill(self, pid: int, tid: int | None, signal: int) -> None: ...

@@ -1,0 +1,223 @@
+"""execve: the task execs the fixed stub, and the stub's table maps the container's program.
+
+Stages of a task, each entered by an event of the host:
+    1 the trapped execve: the descriptors are injected, the task is asked to stop
+    2 it stopped: its registers become execveat(stub, "", argv, envp, AT_EMPTY_PATH)
+    3 that call is trapped: continued, since it is the one we made
+    4 the exec event: the host has built a new stack; check what was executed, write the table, go
+
+Another thread may have changed descriptors or strings between 1 and 4. It cannot any more at 4: the task is
+alone and stopped, so what was executed and what will be mapped is compared there, and a stranger is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+from typing import TYPE_CHECKING
+
+from pycontain.platforms.base import Binary, Program
+from pycontain.platforms.trap import host, stub
+from pycontain.platforms.trap import x86_64 as arch
+
+if TYPE_CHECKING:
+    from pycontain.platforms.trap.platform import Traced
+
+PAGE_MASK = 4095
+MAP_PRIVATE_FIXED, MAP_ANONYMOUS = 0x12, 0x20
+PROT_WRITE = 2
+PROT_GROWSDOWN = 0x01000000
+AT_EMPTY_PATH = 0x1000
+PROGRAM_BASE, INTERPRETER_BASE = 0x5550_0000_0000, 0x7F00_0000_0000
+SLIDE_BITS = 20
+AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_BASE, AT_ENTRY = 0, 3, 4, 5, 7, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_SECURE, AT_EXECFN = 11, 12, 13, 14, 23, 31
+RED_ZONE = 256
+
+
+class Pending:
+    """An execve under way."""
+
+    __slots__ = ("fd", "file_id", "held", "interpreter_fd", "interpreter_id", "program", "stage", "stub_fd")
+
+    def __init__(self, program: Program, stub_fd: int, fd: int, interpreter_fd: int) -> None:
+        self.program = program
+        self.stub_fd = stub_fd
+        self.fd = fd
+        self.interpreter_fd = interpreter_fd
+        self.stage = 1
+        self.held: list[int] = []  # signals that came in between; delivered to the new program
+
+
+def identity(fd: int | str) -> tuple[int, int]:
+    info = os.stat(fd)
+    return info.st_dev, info.st_ino
+
+
+def call_stub(traced: Traced, pending: Pending) -> None:
+    """Stage 2: the stopped task is set back onto its system call instruction, with another call's registers."""
+    program = pending.program
+    tid = traced.tid
+    registers = list(arch.REGISTERS.unpack(host.get_registers(tid)))
+    argv = program.argv_address
+    if program.script is not None:
+        argv = _script_vector(traced, program, registers[arch.STACK_POINTER])
+    registers[arch.PROGRAM_COUNTER] -= arch.SYSCALL_INSTRUCTION_SIZE
+    registers[arch.RESULT] = arch.NUMBERS["execveat"]
+    registers[arch.CALL_NUMBER] = stub.WORD  # no restart logic for the call that was answered
+    values = (pending.stub_fd, program.empty_string, argv, program.envp_address, AT_EMPTY_PATH)
+    for register, value in zip(arch.ARGUMENTS, values, strict=False):
+        registers[register] = value
+    host.set_registers(tid, arch.REGISTERS.pack(*registers))
+    pending.stage = 2
+
+
+def _script_vector(traced: Traced, program: Program, stack: int) -> int:
+    """A new argument vector below the caller's stack: the interpreter's strings, then the caller's arguments."""
+    assert program.script is not None
+    strings, replaced = program.script
+    pointers: list[int] = []
+    address = program.argv_address
+    while address:
+        block = traced.read(address, 4096 - (address & PAGE_MASK))
+        words = struct.unpack(f"<{len(block) // 8}Q", block[: len(block) // 8 * 8])
+        if 0 in words:
+            pointers += words[: words.index(0)]
+            break
+        pointers += words
+        address += len(words) * 8
+    text = b"".join(s + b"\0" for s in strings)
+    kept = pointers[replaced:]
+    at = (stack - RED_ZONE - len(text)) & ~15
+    vector = (at - 8 * (len(strings) + len(kept) + 1)) & ~15
+    head, offset = [], at
+    for string in strings:
+        head.append(offset)
+        offset += len(string) + 1
+    data = struct.pack(f"<{len(head) + len(kept) + 1}Q", *head, *kept, 0)
+    traced.write(vector, data.ljust(at - vector, b"\0") + text)
+    return vector
+
+
+def map_rows(binary: Binary, fd: int, base: int) -> tuple[int, list[bytes]]:
+    """The calls that map a file; returns (load bias, rows)."""
+    first = binary.segments[0]
+    bias = 0 if binary.fixed else base - (first.address & ~PAGE_MASK)
+    mmap = arch.NUMBERS["mmap"]
+    rows: list[bytes] = []
+    for segment in binary.segments:
+        slack = segment.address & PAGE_MASK
+        start = bias + segment.address - slack
+        file_end = bias + segment.address + segment.file_size
+        page_end = (file_end + PAGE_MASK) & ~PAGE_MASK
+        memory_end = (bias + segment.address + segment.memory_size + PAGE_MASK) & ~PAGE_MASK
+        if segment.file_size:
+            rows.append(
+                stub.row(
+                    mmap,
+                    start,
+                    segment.file_size + slack,
+                    segment.protection,
+                    MAP_PRIVATE_FIXED,
+                    fd,
+                    segment.offset - slack,
+                )
+            )
+        else:
+            page_end = start
+        if segment.memory_size > segment.file_size:
+            if segment.file_size and segment.protection & PROT_WRITE and file_end < page_end:
+                rows.append(stub.row(stub.ZERO, file_end, page_end - file_end))
+            if memory_end > page_end:
+                flags = MAP_PRIVATE_FIXED | MAP_ANONYMOUS
+                rows.append(
+                    stub.row(mmap, page_end, memory_end - page_end, segment.protection, flags, stub.WORD, 0)
+                )
+    return bias, rows
+
+
+def install(traced: Traced, pending: Pending, stub_id: tuple[int, int]) -> bool:
+    """Stage 4. Returns False if the task is not what we made it (it was killed)."""
+    tid, program = traced.tid, pending.program
+    try:
+        good = (
+            identity(f"/proc/{tid}/exe") == stub_id
+            and identity(f"/proc/{tid}/fd/{pending.fd}") == pending.file_id
+            and (
+                pending.interpreter_fd < 0
+                or identity(f"/proc/{tid}/fd/{pending.interpreter_fd}") == pending.interpreter_id
+            )
+        )
+    except OSError:
+        good = False
+    if not good:
+        os.kill(tid, signal.SIGKILL)
+        return False
+    slide = random.getrandbits(SLIDE_BITS) << 12
+    bias, rows = map_rows(program.binary, pending.fd, PROGRAM_BASE + slide)
+    start = entry = bias + program.binary.entry
+    base = 0
+    close = arch.NUMBERS["close"]
+    if program.interpreter is not None:
+        base, more = map_rows(program.interpreter, pending.interpreter_fd, INTERPRETER_BASE + slide)
+        rows += [*more, stub.row(close, pending.interpreter_fd)]
+        start = base + program.interpreter.entry
+    registers = list(arch.REGISTERS.unpack(host.get_registers(tid)))
+    stack = registers[arch.STACK_POINTER]
+    if program.binary.executable_stack:
+        page = stack & ~PAGE_MASK
+        rows.append(stub.row(arch.NUMBERS["mprotect"], page, 4096, 7 | PROT_GROWSDOWN))
+    strings = stub.DATA + stub.ROW.size * (len(rows) + 3)
+    rows += [
+        stub.row(close, pending.fd),
+        stub.row(arch.NUMBERS["prctl"], host.PR_SET_NAME, strings),
+        stub.row(stub.END, start),
+    ]
+    comm = program.name[:15].ljust(16, b"\0")
+    traced.write(stub.DATA, b"".join(rows) + comm + program.path + b"\0")
+    uid, euid, gid, egid, secure = program.identity
+    _patch_auxv(
+        traced,
+        stack,
+        {
+            AT_PHDR: bias + program.binary.phdr,
+            AT_PHENT: program.binary.phent,
+            AT_PHNUM: program.binary.phnum,
+            AT_BASE: base,
+            AT_ENTRY: entry,
+            AT_UID: uid,
+            AT_EUID: euid,
+            AT_GID: gid,
+            AT_EGID: egid,
+            AT_SECURE: secure,
+            AT_EXECFN: strings + 16,
+        },
+    )
+    registers[arch.TABLE_POINTER] = stub.DATA
+    host.set_registers(tid, arch.REGISTERS.pack(*registers))
+    return True
+
+
+def _patch_auxv(traced: Traced, stack: int, values: dict[int, int]) -> None:
+    """The new stack holds argc, argv, NULL, envp, NULL, auxv; change the vector's values in place."""
+    (argc,) = struct.unpack("<Q", traced.read(stack, 8))
+    at = stack + 8 * (argc + 2)
+    while True:  # the environment's pointers
+        block = traced.read(at, 4096)
+        words = struct.unpack(f"<{len(block) // 8}Q", block[: len(block) // 8 * 8])
+        if 0 in words:
+            at += 8 * (words.index(0) + 1)
+            break
+        at += 8 * len(words)
+    block = traced.read(at, 1024)
+    words_out = list(struct.unpack(f"<{len(block) // 16 * 2}Q", block[: len(block) // 16 * 16]))
+    for i in range(0, len(words_out), 2):
+        key = words_out[i]
+        if key == AT_NULL:
+            del words_out[i + 2 :]
+            break
+        if key in values:
+            words_out[i + 1] = values[key]
+    traced.write(at, struct.pack(f"<{len(words_out)}Q", *words_out))

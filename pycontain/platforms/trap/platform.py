@@ -1,0 +1,427 @@
+"""The trap platform: notifications, process events and task memory.
+
+Calls come as seccomp notifications on one listener for each process tree that was launched; the life-cycle
+and signals come by ptrace, to which every task is seized. Everything runs on one thread, ptrace demands it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pycontain.errors import PlatformError
+from pycontain.platforms.base import DEFERRED, NATIVE, Launch, Listener, Program, SyscallFunction
+from pycontain.platforms.trap import execute, host, stub
+from pycontain.platforms.trap import x86_64 as arch
+from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
+from pycontain.platforms.trap.launch import Confinement, spawn
+
+ERESTARTSYS, ERESTARTNOINTR = 512, 513
+RESTART = (1 << 64) - ERESTARTSYS
+RESTART_ALWAYS = (1 << 64) - ERESTARTNOINTR
+STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+TABLE_SIZE = 512
+
+
+class Memory:
+    """The memory of an address space through /proc/PID/mem; opened on first use, renewed by exec."""
+
+    __slots__ = ("fd", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.fd = -1
+
+    def open(self) -> int:
+        if self.fd < 0:
+            self.fd = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Traced:
+    """The platform's side of a task (a thread)."""
+
+    __slots__ = ("call", "interrupted", "listener", "memory", "number", "pending", "task", "tid")
+
+    def __init__(self, tid: int, listener: int, memory: Memory, task: Any) -> None:
+        self.tid = tid
+        self.listener = listener
+        self.memory = memory
+        self.task = task
+        self.call = 0  # id of the notification that waits for an answer, 0: none
+        self.number = -1
+        self.pending: execute.Pending | None = None
+        self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart
+
+    def read(self, address: int, size: int) -> bytes:
+        memory = self.memory
+        try:
+            data = os.pread(memory.fd if memory.fd >= 0 else memory.open(), size, address)
+        except (OSError, OverflowError):
+            raise OSError(errno.EFAULT, "bad address") from None
+        if not data and size:
+            raise OSError(errno.EFAULT, "bad address")
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        memory = self.memory
+        try:
+            done = os.pwrite(memory.fd if memory.fd >= 0 else memory.open(), data, address)
+        except PermissionError:
+            host.process_vm_write(self.tid, address, data)
+            return
+        except (OSError, OverflowError):
+            raise OSError(errno.EFAULT, "bad address") from None
+        if done != len(data):
+            raise OSError(errno.EFAULT, "bad address")
+
+
+class TrapPlatform:
+    """See platforms.base.Platform. `functions` and `rules` are by call name; the kernel's table makes both."""
+
+    def __init__(
+        self,
+        kernel: Listener,
+        functions: Mapping[str, SyscallFunction],
+        rules: Mapping[str, Rule],
+        poll: select.epoll,
+        handlers: dict[int, Callable[[int], None]],
+        uid: int | None,
+    ) -> None:
+        """poll and handlers are the kernel's event loop: handlers[fd](events)."""
+        self.kernel = kernel
+        self.traps = 0
+        self.restarts = 0
+        self._poll = poll
+        self._handlers = handlers
+        self._tasks: dict[int, Traced] = {}
+        self._early: set[int] = set()  # children that stopped before their parent's event
+        self._functions: list[SyscallFunction | None] = [None] * TABLE_SIZE
+        self._names: list[str] = [f"syscall_{n}" for n in range(TABLE_SIZE)]
+        for name, number in arch.NUMBERS.items():
+            self._names[number] = name
+            self._functions[number] = functions.get(name)
+        self._execveat = arch.NUMBERS["execveat"]
+        self._stub = stub.exec_stub()
+        self._stub_id = execute.identity(self._stub)
+        program = compile_filter(
+            {arch.NUMBERS[name]: rule for name, rule in rules.items() if name in arch.NUMBERS},
+            NOTIFY,
+            arch.AUDIT_ARCH,
+            arch.X32_BIT,
+        )
+        flags = host.FILTER_FLAG_NEW_LISTENER | host.FILTER_FLAG_WAIT_KILLABLE_RECV
+        self._confinement = Confinement(program, flags, uid)
+
+    # -- starting
+
+    def launch(self, launch: Launch, adopt: Callable[[int], Any]) -> Any:
+        traced: list[Traced] = []
+
+        def seize(pid: int) -> None:
+            try:
+                host.ptrace(host.PTRACE_SEIZE, pid, 0, host.PTRACE_OPTIONS)
+            except OSError as error:
+                os.kill(pid, signal.SIGKILL)
+                raise PlatformError(
+                    f"start a process: ptrace is refused here: {error.strerror}",
+                    hint="see `pycontain kernel check`",
+                )
+            new = Traced(pid, -1, Memory(pid), None)
+            traced.append(new)
+            self._tasks[pid] = new
+
+        pid, listener = spawn(self._confinement, launch, seize)
+        new = traced[0]
+        new.listener = listener
+        try:
+            fcntl.ioctl(listener, host.NOTIF_SET_FLAGS, host.SYNC_WAKE_UP)
+        except OSError:
+            pass  # before Linux 6.6: slower, nothing else
+        new.task = adopt(pid)
+        self._handlers[listener] = lambda events: self._ready(listener, events)
+        self._poll.register(listener, select.EPOLLIN)
+        return new.task
+
+    # -- calls
+
+    def _ready(self, listener: int, events: int) -> None:
+        if not events & select.EPOLLIN:
+            self._poll.unregister(listener)  # the last task of the tree has gone
+            del self._handlers[listener]
+            os.close(listener)
+            return
+        buffer = bytearray(80)
+        try:
+            fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
+        except OSError:
+            return  # the task is gone, or a signal took the call back
+        self.traps += 1
+        call, tid, _, number, _, _, *args = host.NOTIF.unpack(buffer)
+        traced = self._tasks.get(tid)
+        if traced is None:
+            self.reap()  # its birth must be among the events
+            traced = self._tasks.get(tid)
+            if traced is None:
+                self._send(listener, call, -errno.ENOSYS, 0)
+                return
+        traced.call = call
+        traced.number = number
+        traced.listener = listener
+        pending = traced.pending
+        if pending is not None:
+            if pending.stage == 2 and number == self._execveat and args[0] == pending.stub_fd:
+                pending.stage = 3
+                traced.call = 0
+                self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
+                return
+            traced.pending = None  # the host refused the exec (E2BIG, ENOMEM), and the task goes on
+        function = self._functions[number] if 0 <= number < TABLE_SIZE else None
+        if function is None:
+            self.kernel.unknown(self._names[number] if 0 <= number < TABLE_SIZE else f"syscall_{number}")
+            self._send(listener, call, -errno.ENOSYS, 0)
+            return
+        try:
+            value = function(traced.task, args)
+        except OSError as error:
+            value = -(error.errno or errno.EIO)
+        except Exception as error:  # a bug of ours fails one call, never the kernel
+            self.kernel.failed(traced.task, self._names[number], error)
+            value = -errno.EIO
+        if value is DEFERRED:
+            return
+        traced.call = 0
+        if value is NATIVE:
+            self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
+            return
+        try:
+            if value < 0 and value >= -4095:
+                fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, 0, value, 0))
+            else:
+                fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, value, 0, 0))
+        except OSError:
+            pass  # ENOENT: the task died
+
+    def _send(self, listener: int, call: int, value: int, flags: int) -> None:
+        error, result = (value, 0) if -4095 <= value < 0 else (0, value)
+        try:
+            fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, result, error, flags))
+        except OSError:
+            pass  # ENOENT: the task died
+
+    def finish(self, task: Any, value: int) -> None:
+        traced = self._tasks.get(task.tid)
+        if traced is None or not traced.call:
+            return
+        call, traced.call = traced.call, 0
+        if value == -ERESTARTSYS:
+            traced.interrupted = True
+        self._send(traced.listener, call, value, 0)
+
+    def send_fd(self, task: Any, fd: int, cloexec: bool) -> Any:
+        traced = self._tasks[task.tid]
+        try:
+            fcntl.ioctl(
+                traced.listener,
+                host.NOTIF_ADDFD,
+                host.NOTIF_ADD.pack(
+                    traced.call, host.ADDFD_FLAG_SEND, fd, 0, os.O_CLOEXEC if cloexec else 0
+                ),
+            )
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise  # EMFILE and the like are the call's result
+        finally:
+            os.close(fd)
+        traced.call = 0
+        return DEFERRED
+
+    def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
+        try:
+            return self._add(self._tasks[task.tid], fd, cloexec, at)
+        finally:
+            os.close(fd)
+
+    def _add(self, traced: Traced, fd: int, cloexec: bool, at: int | None = None) -> int:
+        flags = 0 if at is None else host.ADDFD_FLAG_SETFD
+        request = host.NOTIF_ADD.pack(traced.call, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
+        # a bytearray, not bytes: only then does ioctl return the call's result
+        return fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
+
+    # -- memory
+
+    def read(self, task: Any, address: int, size: int) -> bytes:
+        return self._tasks[task.tid].read(address, size)
+
+    def write(self, task: Any, address: int, data: bytes) -> None:
+        self._tasks[task.tid].write(address, data)
+
+    def traced(self, tid: int) -> Traced:
+        """The platform's record of a task; the kernel's task keeps it for quick memory access."""
+        return self._tasks[tid]
+
+    # -- exec
+
+    def execute(self, task: Any, program: Program) -> Any:
+        traced = self._tasks[task.tid]
+        try:
+            stub_fd = self._add(traced, self._stub, True)
+            fd = self._add(traced, program.fd, False)
+            interpreter = self._add(traced, program.interpreter_fd, False) if program.interpreter else -1
+            pending = execute.Pending(program, stub_fd, fd, interpreter)
+            pending.file_id = execute.identity(program.fd)
+            if program.interpreter:
+                pending.interpreter_id = execute.identity(program.interpreter_fd)
+        finally:
+            os.close(program.fd)
+            if program.interpreter:
+                os.close(program.interpreter_fd)
+        traced.pending = pending
+        host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
+        call, traced.call = traced.call, 0
+        self._send(traced.listener, call, 0, 0)
+        return DEFERRED
+
+    # -- life-cycle
+
+    def kill(self, pid: int, tid: int | None, signum: int) -> None:
+        if tid is None:
+            os.kill(pid, signum)
+        else:
+            host.tgkill(pid, tid, signum)
+
+    def reap(self) -> None:
+        """Handle every process event that the host has for us."""
+        while True:
+            try:
+                tid, status = os.waitpid(-1, os.WNOHANG | host.WALL)
+            except ChildProcessError:
+                return
+            if tid == 0:
+                return
+            if os.WIFSTOPPED(status):
+                try:
+                    self._stopped(tid, status >> 16, os.WSTOPSIG(status))
+                except ProcessLookupError:
+                    pass  # killed while stopped: its exit comes next
+            else:
+                self._gone(tid, status)
+
+    def _stopped(self, tid: int, event: int, signum: int) -> None:
+        traced = self._tasks.get(tid)
+        if traced is None:
+            self._early.add(tid)  # a child; it waits until its parent's event tells whose
+            return
+        if event == 0:
+            self._signalled(traced, signum)
+        elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
+            self._forked(traced, event)
+        elif event == host.EVENT_EXEC:
+            self._execed(traced)
+        elif event == host.EVENT_STOP and signum in STOP_SIGNALS:
+            host.ptrace(host.PTRACE_LISTEN, tid)  # a job-control stop: stay stopped until SIGCONT
+        elif event == host.EVENT_STOP and traced.pending is not None and traced.pending.stage == 1:
+            try:
+                execute.call_stub(traced, traced.pending)
+            except ProcessLookupError:
+                raise
+            except OSError:
+                # no room for a script's arguments below the stack: there is no way back to the caller's exec
+                traced.pending = None
+                os.kill(traced.memory.pid, signal.SIGKILL)
+            host.ptrace(host.PTRACE_CONT, tid)
+        else:
+            host.ptrace(host.PTRACE_CONT, tid)
+
+    def _signalled(self, traced: Traced, signum: int) -> None:
+        pending = traced.pending
+        if pending is not None and pending.stage == 1:
+            pending.held.append(signum)
+            host.ptrace(host.PTRACE_CONT, traced.tid)
+            return
+        registers = arch.REGISTERS.unpack(host.get_registers(traced.tid))
+        if registers[arch.RESULT] == RESTART:
+            if traced.interrupted:
+                traced.interrupted = False
+            elif 0 <= registers[arch.CALL_NUMBER] < TABLE_SIZE and (
+                self._functions[registers[arch.CALL_NUMBER]] is not None
+            ):
+                # interrupted before we received the call: it must run again, natively it never fails with EINTR
+                words = list(registers)
+                words[arch.RESULT] = RESTART_ALWAYS
+                host.set_registers(traced.tid, arch.REGISTERS.pack(*words))
+                self.restarts += 1
+        host.ptrace(host.PTRACE_CONT, traced.tid, 0, signum)
+
+    def _forked(self, traced: Traced, event: int) -> None:
+        child = host.event_message(traced.tid)
+        pid = traced.memory.pid
+        thread = event == host.EVENT_CLONE and os.path.exists(f"/proc/{pid}/task/{child}")
+        memory = traced.memory if thread else Memory(child)
+        new = Traced(child, traced.listener, memory, None)
+        new.task = self.kernel.forked(traced.task, child, thread)
+        self._tasks[child] = new
+        if child in self._early:
+            self._early.discard(child)
+            try:
+                host.ptrace(host.PTRACE_CONT, child)
+            except ProcessLookupError:
+                pass
+        host.ptrace(host.PTRACE_CONT, traced.tid)
+
+    def _execed(self, traced: Traced) -> None:
+        tid = traced.tid
+        old = host.event_message(tid)
+        source = traced if old == tid else self._tasks.get(old, traced)
+        pending, source.pending = source.pending, None
+        if old != tid:
+            self._tasks.pop(old, None)
+        traced.memory.close()
+        traced.memory = Memory(tid)
+        traced.call = 0
+        if pending is None or pending.stage != 3:
+            os.kill(tid, signal.SIGKILL)  # not an exec of ours: cannot be, so end it
+            host.ptrace(host.PTRACE_CONT, tid)
+            return
+        if execute.install(traced, pending, self._stub_id):
+            self.kernel.execed(traced.task, old)
+            for signum in pending.held:
+                os.kill(tid, signum)
+        host.ptrace(host.PTRACE_CONT, tid)
+
+    def _gone(self, tid: int, status: int) -> None:
+        self._early.discard(tid)
+        traced = self._tasks.pop(tid, None)
+        if traced is None:
+            return
+        if traced.memory.pid == tid:
+            traced.memory.close()
+        if traced.task is not None:
+            self.kernel.exited(tid, status)
+        if self._early:
+            self._orphans()
+
+    def _orphans(self) -> None:
+        """Children whose parent died before its event said whose they are: nothing of them has run; end them."""
+        for tid in list(self._early):
+            try:
+                with open(f"/proc/{tid}/status", "rb") as file:
+                    text = file.read()
+            except OSError:
+                self._early.discard(tid)
+                continue
+            parent = int(text.split(b"\nPPid:\t", 1)[1].split(b"\n", 1)[0])
+            group = int(text.split(b"\nTgid:\t", 1)[1].split(b"\n", 1)[0])
+            if parent not in self._tasks and group not in self._tasks:
+                os.kill(tid, signal.SIGKILL)
+                self._early.discard(tid)
