@@ -47,6 +47,13 @@ class Placer:
 
     def copy(self, selections: Iterable[Selection], destination: bytes) -> None:
         """Put selections at an absolute destination. Raises ValueError with the reason."""
+        selections = list(selections)
+        if len(selections) > 1 and not destination.endswith(b"/"):
+            existing = self.find(self.locate(destination))
+            if not (existing and existing.is_dir) and not all(chosen.root.is_dir for chosen in selections):
+                raise ValueError(
+                    "with more than one source file, the destination must be a directory and end with a /"
+                )
         for selection in selections:
             parent, _, name = destination.rpartition(b"/")
             self.directory(parent if name not in (b"", b".") else destination)
