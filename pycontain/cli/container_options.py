@@ -1,0 +1,130 @@
+"""The options that `run` and `create` share, and what they become."""
+
+from __future__ import annotations
+
+from pycontain.cli.options import FLAG, LATER, LATER_FLAG, LIST, VALUE, Option, UsageError, Values
+from pycontain.engine.options import ContainerOptions
+
+_NETWORK = "containers share the host's network for now: a port is reachable as it is"
+_LIMITS = "resource limits are later work"
+_LIMIT_OPTIONS = (
+    "memory-reservation memory-swap memory-swappiness cpus cpu-count cpu-percent cpu-period cpu-quota "
+    "cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems pids-limit ulimit shm-size oom-score-adj "
+    "blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops "
+    "storage-opt io-maxbandwidth io-maxiops"
+)
+_HEALTH = "health checks do not run yet"
+_HEALTH_OPTIONS = (
+    "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout"
+)
+_PRIVILEGE_OPTIONS = "cap-add cap-drop security-opt device device-cgroup-rule gpus sysctl userns"
+_OTHER_OPTIONS = "annotation cgroup-parent cgroupns ipc isolation log-driver log-opt pid runtime uts"
+_PRIVILEGE = "the emulated kernel grants Docker's default capabilities"
+
+CONTAINER_OPTIONS: tuple[Option, ...] = (
+    Option("add-host", "", LIST, "Add a line to /etc/hosts", "HOST:IP"),
+    Option("cidfile", "", VALUE, "Write the container's ID to a file", "FILE"),
+    Option("dns", "", LIST, "Set a name server", "ADDRESS"),
+    Option("dns-option", "", LIST, "Set an option of the resolver", "OPTION"),
+    Option("dns-search", "", LIST, "Set a search domain", "DOMAIN"),
+    Option("entrypoint", "", VALUE, "Overwrite the image's entry point", "PROGRAM"),
+    Option("env", "e", LIST, "Set an environment variable", "NAME[=VALUE]"),
+    Option("env-file", "", LIST, "Read environment variables from a file", "FILE"),
+    Option("group-add", "", LIST, "Add a supplementary group", "GROUP"),
+    Option("hostname", "h", VALUE, "The container's host name", "NAME"),
+    Option("interactive", "i", FLAG, "Keep standard input open"),
+    Option("label", "l", LIST, "Set a label", "KEY=VALUE"),
+    Option("label-file", "", LIST, "Read labels from a file", "FILE"),
+    Option("mount", "", LIST, "Attach a file system", "type=bind|tmpfs,…"),
+    Option("name", "", VALUE, "Give the container a name", "NAME"),
+    Option("network", "", VALUE, "Connect to a network: host (the default for now)", "NETWORK"),
+    Option("net", "", VALUE, "The same as --network", "NETWORK"),
+    Option("platform", "", VALUE, "Choose among an image's platforms", "OS/ARCH"),
+    Option("pull", "", VALUE, "Pull the image first: always, missing or never", "POLICY"),
+    Option("quiet", "q", FLAG, "Do not show the progress of a pull"),
+    Option("read-only", "", FLAG, "Make the root file system read-only"),
+    Option("rm", "", FLAG, "Remove the container when it ends"),
+    Option("stop-signal", "", VALUE, "The signal that stops the container", "SIGNAL"),
+    Option("stop-timeout", "", VALUE, "Seconds to wait before a stop becomes a kill", "SECONDS"),
+    Option("tmpfs", "", LIST, "Mount a tmpfs", "PATH[:OPTIONS]"),
+    Option("tty", "t", FLAG, "Give the program a terminal"),
+    Option("user", "u", VALUE, "Run as this user", "NAME|UID[:GROUP|GID]"),
+    Option("volume", "v", LIST, "Bind a directory or file of the host", "SOURCE:TARGET[:ro]"),
+    Option("workdir", "w", VALUE, "The program's working directory", "PATH"),
+    Option("publish", "p", LATER, "", instead=_NETWORK),
+    Option("publish-all", "P", LATER_FLAG, "", instead=_NETWORK),
+    Option("expose", "", LATER, "", instead=_NETWORK),
+    Option("link", "", LATER, "", instead=_NETWORK),
+    Option("network-alias", "", LATER, "", instead=_NETWORK),
+    Option("net-alias", "", LATER, "", instead=_NETWORK),
+    Option("ip", "", LATER, "", instead=_NETWORK),
+    Option("ip6", "", LATER, "", instead=_NETWORK),
+    Option("link-local-ip", "", LATER, "", instead=_NETWORK),
+    Option("mac-address", "", LATER, "", instead=_NETWORK),
+    Option("domainname", "", LATER, ""),
+    Option("memory", "m", LATER, "", instead=_LIMITS),
+    *(Option(name, "", LATER, "", instead=_LIMITS) for name in _LIMIT_OPTIONS.split()),
+    Option("cpu-shares", "c", LATER, "", instead=_LIMITS),
+    Option("blkio-weight", "", LATER, "", instead=_LIMITS),
+    Option("oom-kill-disable", "", LATER_FLAG, "", instead=_LIMITS),
+    *(Option(name, "", LATER, "", instead=_PRIVILEGE) for name in _PRIVILEGE_OPTIONS.split()),
+    Option("privileged", "", LATER_FLAG, "", instead=_PRIVILEGE),
+    Option("init", "", LATER_FLAG, ""),
+    Option("no-healthcheck", "", LATER_FLAG, "", instead=_HEALTH),
+    *(Option(name, "", LATER, "", instead=_HEALTH) for name in _HEALTH_OPTIONS.split()),
+    Option("attach", "a", LATER, "", instead="standard output and error are both attached, input with -i"),
+    Option("restart", "", VALUE, "What to do when it ends: only no, for now", "POLICY"),
+    Option("volumes-from", "", LATER, "", instead="give the directories with -v"),
+    Option("volume-driver", "", LATER, ""),
+    Option("use-api-socket", "", LATER_FLAG, ""),
+    *(Option(name, "", LATER, "") for name in _OTHER_OPTIONS.split()),
+)
+
+
+def container_options(verb: str, values: Values, words: list[str]) -> ContainerOptions:
+    """The container that a command line asks for. words: IMAGE [COMMAND…]. UsageError for bad values."""
+    options = ContainerOptions(words[0])
+    options.command = words[1:]
+    options.name = values.text("name")
+    options.env = values.texts("env")
+    options.env_files = values.texts("env_file")
+    options.user = values.text("user")
+    options.working_dir = values.text("workdir")
+    options.entrypoint = values.text("entrypoint")
+    options.hostname = values.text("hostname")
+    options.volumes = values.texts("volume")
+    options.mounts = values.texts("mount")
+    options.tmpfs = values.texts("tmpfs")
+    options.read_only = values.flag("read_only")
+    options.labels = values.texts("label")
+    options.label_files = values.texts("label_file")
+    options.remove = values.flag("rm")
+    options.interactive = values.flag("interactive")
+    options.tty = values.flag("tty")
+    options.add_hosts = values.texts("add_host")
+    options.dns = values.texts("dns")
+    options.dns_options = values.texts("dns_option")
+    options.dns_search = values.texts("dns_search")
+    options.groups = values.texts("group_add")
+    options.stop_signal = values.text("stop_signal")
+    options.platform = values.text("platform")
+    options.cidfile = values.text("cidfile")
+    options.quiet = values.flag("quiet")
+    options.pull = values.text("pull") or "missing"
+    if options.pull not in ("always", "missing", "never"):
+        raise UsageError(f"{verb}: --pull {options.pull}: not one of always, missing, never")
+    network = values.text("network") or values.text("net")
+    options.host_network = network == "host"
+    if network not in (None, "host", "default"):
+        raise UsageError(
+            f"{verb}: --network {network} is not there yet", hint="only --network host, for now; " + _NETWORK
+        )
+    if values.text("restart") not in (None, "no", ""):
+        raise UsageError(f"{verb}: --restart {values.text('restart')} is not there yet")
+    timeout = values.text("stop_timeout")
+    if timeout is not None:
+        try:
+            options.stop_timeout = int(timeout)
+        except ValueError:
+            raise UsageError(f"{verb}: --stop-timeout {timeout}: not a number of seconds") from None
+    return options

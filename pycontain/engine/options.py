@@ -1,0 +1,75 @@
+"""What a user asks of a new container: `run`'s options as plain data."""
+
+from __future__ import annotations
+
+
+class ContainerOptions:
+    """The defaults are Docker's. Texts are as the user typed them; engine.spec gives them meaning.
+
+    A plain class: dataclasses cost 10 ms of start-up.
+    """
+
+    __slots__ = (
+        "add_hosts",
+        "cidfile",
+        "command",
+        "dns",
+        "dns_options",
+        "dns_search",
+        "entrypoint",
+        "env",
+        "env_files",
+        "groups",
+        "host_network",
+        "hostname",
+        "image",
+        "interactive",
+        "label_files",
+        "labels",
+        "mounts",
+        "name",
+        "platform",
+        "pull",
+        "quiet",
+        "read_only",
+        "remove",
+        "stop_signal",
+        "stop_timeout",
+        "tmpfs",
+        "tty",
+        "user",
+        "volumes",
+        "working_dir",
+    )
+
+    def __init__(self, image: str, command: list[str] | None = None) -> None:
+        self.image = image
+        self.command: list[str] = command or []
+        self.name: str | None = None
+        self.env: list[str] = []
+        self.env_files: list[str] = []
+        self.user: str | None = None
+        self.working_dir: str | None = None
+        self.entrypoint: str | None = None
+        self.hostname: str | None = None
+        self.volumes: list[str] = []
+        self.mounts: list[str] = []
+        self.tmpfs: list[str] = []
+        self.read_only = False
+        self.labels: list[str] = []
+        self.label_files: list[str] = []
+        self.remove = False
+        self.interactive = False
+        self.tty = False
+        self.host_network = False
+        self.add_hosts: list[str] = []
+        self.dns: list[str] = []
+        self.dns_options: list[str] = []
+        self.dns_search: list[str] = []
+        self.groups: list[str] = []
+        self.stop_signal: str | None = None
+        self.stop_timeout: int | None = None
+        self.platform: str | None = None
+        self.pull = "missing"
+        self.quiet = False
+        self.cidfile: str | None = None
