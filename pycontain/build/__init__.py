@@ -10,7 +10,8 @@ General layout, in the order of the data's way:
     planner.py      instructions -> steps.py (stages of steps, nothing left to look up);
                     evaluation.py one stage, arguments.py ARG, gotext.py texts of the history
     executor.py     steps -> layers; cache.py what was made before, running.py RUN
-    selection.py    what COPY takes from a source.py: context.py, treesource.py, held.py, filtered by ignore.py
+    source.py       where files come from: context.py, treesource.py, held.py; ignore.py .dockerignore
+    selection.py    what COPY takes of them
     placing.py      puts it into a tree; owners.py --chown, modes.py --chmod, archive.py and remote.py ADD
     progress.py     what the user sees
     builder.py      all of it: build()

@@ -44,8 +44,8 @@ def build(
 ) -> Image:
     """Build an image from a Dockerfile and tag it.
 
-    context: a directory, or "-" for standard input (a tar, or a Dockerfile alone). dockerfile: its path, "-" for
-    standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none".
+    context: a directory, or "-" for standard input (a tar, or a Dockerfile alone). dockerfile: its path, "-"
+    for standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none".
     Raises BuildError with file and line; StepFailed (exit code 1) where a RUN failed.
     """
     references = [tag_reference(tag) for tag in tags]

@@ -1,4 +1,4 @@
-"""What a build starts from: its Dockerfile, its context, its .dockerignore; from a directory or standard input.
+"""What a build starts from: its Dockerfile, its context, its .dockerignore.
 
 DIRECTORY            the context; the Dockerfile is -f's file, or Dockerfile in it
 DIRECTORY -f -       the Dockerfile comes on standard input
