@@ -141,8 +141,10 @@ class RunConfig(NamedTuple):
 
 _CLEARABLE = ("Entrypoint", "Cmd")
 _RUN_KEYS = frozenset(
-    ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal")
-    + ("Shell", "Healthcheck", "OnBuild")
+    (
+        *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels"),
+        *("StopSignal", "Shell", "Healthcheck", "OnBuild"),
+    )
 )
 
 
