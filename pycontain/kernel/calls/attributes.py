@@ -1,0 +1,357 @@
+"""Changing what inodes say: chmod, chown, times, truncate, extended attributes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import time
+from typing import Any
+
+from pycontain.kernel.abi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    BILLION,
+    S_IFDIR,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
+    TIMESPEC,
+    UTIME_NOW,
+    UTIME_OMIT,
+    signed,
+    signed_long,
+)
+from pycontain.kernel.credentials import CAP_FSETID, CAP_SETFCAP, CAP_SYS_ADMIN
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, is_owner, may, need
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.walk import resolve
+from pycontain.platforms.base import NATIVE
+
+UTIMBUF = struct.Struct("<qq")
+XATTR_NAME_MAX, XATTR_SIZE_MAX = 255, 65536
+XATTR_CREATE, XATTR_REPLACE = 1, 2
+
+
+def _of_fd(task: Task, fd: int) -> Node | None:
+    return task.process.container.node_of_fd(task, signed(fd))
+
+
+def _at(task: Task, dirfd: int, address: int, flags: int, allowed: int) -> Node | None:
+    """The node of an *at call; None for a descriptor that is no file (with AT_EMPTY_PATH)."""
+    if flags & ~allowed:
+        fail(errno.EINVAL)
+    path = task.string(address)
+    if not path and flags & AT_EMPTY_PATH:
+        if signed(dirfd) == AT_FDCWD:
+            return task.process.files.cwd
+        return _of_fd(task, dirfd)
+    return resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
+
+
+def _writable(node: Node) -> None:
+    if node.mount.read_only:
+        fail(errno.EROFS)
+
+
+# -- mode
+
+
+def sys_chmod(task: Task, a: tuple[int, ...]) -> int:
+    return _chmod(task, resolve(task, AT_FDCWD, task.string(a[0])), a[1])
+
+
+def sys_fchmod(task: Task, a: tuple[int, ...]) -> int:
+    return _chmod(task, _of_fd(task, a[0]), a[1])
+
+
+def sys_fchmodat(task: Task, a: tuple[int, ...]) -> int:
+    return _chmod(task, resolve(task, a[0], task.string(a[1])), a[2])
+
+
+def sys_fchmodat2(task: Task, a: tuple[int, ...]) -> int:
+    node = _at(task, a[0], a[1], a[3], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
+    if node is not None and node.inode.mode & S_IFMT == S_IFLNK:
+        fail(errno.EOPNOTSUPP)
+    return _chmod(task, node, a[2])
+
+
+def _chmod(task: Task, node: Node | None, mode: int) -> int:
+    if node is None:
+        return 0  # a pipe, socket or terminal: its bits mean nothing here
+    _writable(node)
+    who = task.process.credentials
+    if not is_owner(node.inode, who):
+        fail(errno.EPERM)
+    mode &= 0o7777
+    if node.inode.mode & S_IFMT != S_IFDIR and not who.in_group(node.inode.gid) and not who.has(CAP_FSETID):
+        mode &= ~0o2000
+    node.mount.fs.set_attr(node.inode, mode=mode)
+    return 0
+
+
+# -- owner
+
+
+def sys_chown(task: Task, a: tuple[int, ...]) -> int:
+    return _chown(task, resolve(task, AT_FDCWD, task.string(a[0])), a[1], a[2])
+
+
+def sys_lchown(task: Task, a: tuple[int, ...]) -> int:
+    return _chown(task, resolve(task, AT_FDCWD, task.string(a[0]), False), a[1], a[2])
+
+
+def sys_fchown(task: Task, a: tuple[int, ...]) -> int:
+    return _chown(task, _of_fd(task, a[0]), a[1], a[2])
+
+
+def sys_fchownat(task: Task, a: tuple[int, ...]) -> int:
+    return _chown(task, _at(task, a[0], a[1], a[4], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), a[2], a[3])
+
+
+def _chown(task: Task, node: Node | None, uid: int, gid: int) -> int:
+    if node is None:
+        return 0
+    _writable(node)
+    new_uid = None if signed(uid) == -1 else uid & 0xFFFFFFFF
+    new_gid = None if signed(gid) == -1 else gid & 0xFFFFFFFF
+    mode = changed_owner(node.inode, task.process.credentials, new_uid, new_gid)
+    node.mount.fs.set_attr(node.inode, uid=new_uid, gid=new_gid)
+    if mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG:
+        node.mount.fs.set_attr(node.mount.fs.current(node.inode), mode=mode)
+    return 0
+
+
+# -- times
+
+
+def sys_utime(task: Task, a: tuple[int, ...]) -> Any:
+    node = resolve(task, AT_FDCWD, task.string(a[0]))
+    if not a[1]:
+        return _utimens(task, node, None, None, now=True)
+    atime, mtime = task.unpack(UTIMBUF, a[1])
+    return _utimens(task, node, atime * BILLION, mtime * BILLION)
+
+
+def sys_utimes(task: Task, a: tuple[int, ...]) -> Any:
+    return _utimes(task, resolve(task, AT_FDCWD, task.string(a[0])), a[1])
+
+
+def sys_futimesat(task: Task, a: tuple[int, ...]) -> Any:
+    node = _of_fd(task, a[0]) if not a[1] else resolve(task, a[0], task.string(a[1]))
+    return NATIVE if node is None else _utimes(task, node, a[2])
+
+
+def _utimes(task: Task, node: Node, address: int) -> int:
+    if not address:
+        return _utimens(task, node, None, None, now=True)
+    atime, amicro = task.unpack(TIMESPEC, address)
+    mtime, mmicro = task.unpack(TIMESPEC, address + 16)
+    if not (0 <= amicro < 1000000 and 0 <= mmicro < 1000000):
+        fail(errno.EINVAL)
+    return _utimens(task, node, atime * BILLION + amicro * 1000, mtime * BILLION + mmicro * 1000)
+
+
+def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
+    if not a[1]:
+        node = _of_fd(task, a[0])
+    else:
+        node = _at(task, a[0], a[1], a[3], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
+    if node is None:
+        return 0  # times of pipes and sockets are nobody's
+    if not a[2]:
+        return _utimens(task, node, None, None, now=True)
+    values: list[int | None] = []
+    moments = 0
+    for address in (a[2], a[2] + 16):
+        seconds, nanos = task.unpack(TIMESPEC, address)
+        if nanos == UTIME_OMIT:
+            values.append(None)
+        elif nanos == UTIME_NOW:
+            moments += 1
+            values.append(time.time_ns())
+        elif not 0 <= nanos < BILLION:
+            fail(errno.EINVAL)
+        else:
+            values.append(seconds * BILLION + nanos)
+    if values == [None, None]:
+        return 0
+    return _utimens(task, node, values[0], values[1], now=moments == 2)
+
+
+def _utimens(task: Task, node: Node, atime: int | None, mtime: int | None, now: bool = False) -> int:
+    """now: both times are the present one, for which write permission is enough."""
+    _writable(node)
+    who = task.process.credentials
+    if not is_owner(node.inode, who):
+        if not now:
+            fail(errno.EPERM)
+        if not may(node.inode, who, WRITE):
+            fail(errno.EACCES)
+    if now and atime is None:
+        atime = mtime = time.time_ns()
+    node.mount.fs.set_attr(node.inode, atime=atime, mtime=mtime)
+    return 0
+
+
+# -- size
+
+
+def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
+    size = signed_long(a[1])
+    if size < 0:
+        fail(errno.EINVAL)
+    node = resolve(task, AT_FDCWD, task.string(a[0]))
+    kind = node.inode.mode & S_IFMT
+    if kind == S_IFDIR:
+        fail(errno.EISDIR)
+    if kind != S_IFREG:
+        fail(errno.EINVAL)
+    _writable(node)
+    need(node.inode, task.process.credentials, WRITE)
+    node.mount.fs.truncate(node.inode, size)
+    return 0
+
+
+# -- extended attributes (xattr(7))
+
+
+def _name(task: Task, address: int) -> bytes:
+    name = task.string(address)
+    if not name or len(name) > XATTR_NAME_MAX:
+        fail(errno.ERANGE)
+    if not name.startswith((b"user.", b"security.", b"trusted.", b"system.posix_acl_")):
+        fail(errno.EOPNOTSUPP)
+    return name
+
+
+def _get(task: Task, node: Node | None, name: int, address: int, size: int) -> int:
+    key = _name(task, name)
+    if node is None:
+        fail(errno.ENODATA)
+    if key.startswith(b"system."):
+        fail(errno.EOPNOTSUPP)
+    who = task.process.credentials
+    if key.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
+        fail(errno.ENODATA)
+    if key.startswith(b"user.") and not may(node.inode, who, READ):
+        fail(errno.EACCES)
+    value = node.mount.fs.xattrs(node.inode).get(key)
+    if value is None:
+        fail(errno.ENODATA)
+    return _return(task, value, address, size)
+
+
+def _return(task: Task, value: bytes, address: int, size: int) -> int:
+    if size == 0:
+        return len(value)
+    if len(value) > size:
+        fail(errno.ERANGE)
+    task.io.write(address, value)
+    return len(value)
+
+
+def _list(task: Task, node: Node | None, address: int, size: int) -> int:
+    if node is None:
+        return 0
+    hidden = not task.process.credentials.has(CAP_SYS_ADMIN)
+    names = [n for n in node.mount.fs.xattrs(node.inode) if not (hidden and n.startswith(b"trusted."))]
+    return _return(task, b"".join(n + b"\0" for n in sorted(names)), address, size)
+
+
+def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flags: int) -> int:
+    if node is None:
+        fail(errno.EPERM)
+    _writable(node)
+    who = task.process.credentials
+    kind = node.inode.mode & S_IFMT
+    if key.startswith(b"system."):
+        fail(errno.EOPNOTSUPP)
+    if key.startswith(b"user."):
+        if kind not in (S_IFREG, S_IFDIR):
+            fail(errno.EPERM)
+        need(node.inode, who, WRITE)
+    elif key.startswith(b"security.capability"):
+        if not who.has(CAP_SETFCAP):
+            fail(errno.EPERM)
+    elif not who.has(CAP_SYS_ADMIN):
+        fail(errno.EPERM)
+    exists = key in node.mount.fs.xattrs(node.inode)
+    if value is None and not exists:
+        fail(errno.ENODATA)
+    if flags & XATTR_CREATE and exists:
+        fail(errno.EEXIST)
+    if flags & XATTR_REPLACE and not exists:
+        fail(errno.ENODATA)
+    node.mount.fs.set_xattr(node.inode, key, value)
+    return 0
+
+
+def _set(task: Task, node: Node | None, a: tuple[int, ...]) -> int:
+    if a[4] & ~3:
+        fail(errno.EINVAL)
+    key = _name(task, a[1])
+    if a[3] > XATTR_SIZE_MAX:
+        fail(errno.E2BIG)
+    return _change(task, node, key, task.read(a[2], a[3]) if a[3] else b"", a[4])
+
+
+def _path(task: Task, address: int, follow: bool = True) -> Node:
+    return resolve(task, AT_FDCWD, task.string(address), follow)
+
+
+def sys_getxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _get(task, _path(task, a[0]), a[1], a[2], a[3])
+
+
+def sys_lgetxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _get(task, _path(task, a[0], False), a[1], a[2], a[3])
+
+
+def sys_fgetxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _get(task, _of_fd(task, a[0]), a[1], a[2], a[3])
+
+
+def sys_setxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _set(task, _path(task, a[0]), a)
+
+
+def sys_lsetxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _set(task, _path(task, a[0], False), a)
+
+
+def sys_fsetxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _set(task, _of_fd(task, a[0]), a)
+
+
+def sys_listxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _list(task, _path(task, a[0]), a[1], a[2])
+
+
+def sys_llistxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _list(task, _path(task, a[0], False), a[1], a[2])
+
+
+def sys_flistxattr(task: Task, a: tuple[int, ...]) -> int:
+    return _list(task, _of_fd(task, a[0]), a[1], a[2])
+
+
+def sys_removexattr(task: Task, a: tuple[int, ...]) -> int:
+    return _change(task, _path(task, a[0]), _name(task, a[1]), None, 0)
+
+
+def sys_lremovexattr(task: Task, a: tuple[int, ...]) -> int:
+    return _change(task, _path(task, a[0], False), _name(task, a[1]), None, 0)
+
+
+def sys_fremovexattr(task: Task, a: tuple[int, ...]) -> int:
+    return _change(task, _of_fd(task, a[0]), _name(task, a[1]), None, 0)
+
+
+def sys_inotify_add_watch(task: Task, a: tuple[int, ...]) -> int:
+    """Resolve as Linux does, so that a missing file says so; then: no watches yet (programs poll instead)."""
+    resolve(task, AT_FDCWD, task.string(a[1]))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,141 @@
+"""execve and execveat: find the program, follow its `#!` line, change identity for setuid files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from pycontain.kernel.abi import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFLNK, S_IFMT, S_IFREG, signed
+from pycontain.kernel.loader import Script
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.access import EXECUTE, need
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.walk import path_of, resolve
+from pycontain.platforms.base import Program
+
+MAX_SCRIPTS = 5
+
+
+def sys_execve(task: Task, a: tuple[int, ...]) -> Any:
+    path = task.string(a[0])
+    return execute(task, resolve(task, AT_FDCWD, path), path, a[0] + len(path), a[1], a[2])
+
+
+def sys_execveat(task: Task, a: tuple[int, ...]) -> Any:
+    path, flags = task.string(a[1]), a[4]
+    if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
+        fail(errno.EINVAL)
+    if path:
+        node = resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW)
+        if node.inode.mode & S_IFMT == S_IFLNK:
+            fail(errno.ELOOP)
+        shown = path if path[:1] == b"/" or signed(a[0]) == AT_FDCWD else b"/dev/fd/%d/%s" % (signed(a[0]), path)
+    elif flags & AT_EMPTY_PATH:
+        found = task.process.container.node_of_fd(task, signed(a[0]))
+        if found is None:
+            return _execute_memory(task, signed(a[0]), a)
+        node, shown = found, b"/dev/fd/%d" % signed(a[0])
+    else:
+        fail(errno.ENOENT)
+    return execute(task, node, shown, a[1] + len(path), a[2], a[3])
+
+
+def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
+    """fexecve of a memfd: its bytes are the task's own, so nothing is gained or lost by trusting them."""
+    container = task.process.container
+    info = container.host_stat_of_fd(task.tid, fd)
+    if info.st_mode & S_IFMT != S_IFREG:
+        fail(errno.EACCES)
+    host = os.open(f"/proc/{task.tid}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _start(task, host, b"/dev/fd/%d" % fd, b"", a[1], a[2], a[3], 0o755, 0, 0)
+    except Script:
+        os.close(host)
+        fail(errno.ENOENT)  # the interpreter could not open a close-on-exec descriptor
+
+
+def open_program(task: Task, node: Node) -> int:
+    """A host descriptor of a file that the task may execute. Raises EACCES."""
+    inode = node.inode
+    if inode.mode & S_IFMT != S_IFREG:
+        fail(errno.EACCES)
+    need(inode, task.process.credentials, EXECUTE)
+    return node.mount.fs.open(inode, os.O_RDONLY, task)
+
+
+def execute(task: Task, node: Node, path: bytes, empty: int, argv: int, envp: int) -> Any:
+    strings: list[bytes] = []
+    replaced = 0
+    shown = path
+    container = task.process.container
+    for _ in range(MAX_SCRIPTS):
+        inode = node.inode
+        fd = open_program(task, node)
+        try:
+            real = path_of(container.root, node)
+            return _start(
+                task, fd, path, real, empty, argv, envp, inode.mode, inode.uid, inode.gid,
+                (strings, replaced) if strings else None, os.path.basename(shown),
+            )  # fmt: skip
+        except Script as script:
+            os.close(fd)
+            head = [script.interpreter, script.argument] if script.argument else [script.interpreter]
+            if strings:
+                strings = [*head, shown, *strings[1:]]
+            else:
+                strings, replaced = [*head, shown], 1
+            shown = script.interpreter
+            node = resolve(task, AT_FDCWD, script.interpreter)
+        except OSError:
+            os.close(fd)
+            raise
+    fail(errno.ELOOP)
+
+
+def _start(
+    task: Task,
+    fd: int,
+    path: bytes,
+    real: bytes,
+    empty: int,
+    argv: int,
+    envp: int,
+    mode: int,
+    owner: int,
+    group: int,
+    script: tuple[list[bytes], int] | None = None,
+    name: bytes = b"",
+) -> Any:
+    container = task.process.container
+    kernel = container.kernel
+    binary = kernel.loader.read(fd)
+    interpreter, interpreter_fd = None, -1
+    if binary.interpreter is not None:
+        interpreter_fd = open_program(task, resolve(task, AT_FDCWD, binary.interpreter))
+        try:
+            interpreter = kernel.loader.read(interpreter_fd)
+        except (OSError, Script):
+            os.close(interpreter_fd)
+            fail(errno.ELIBBAD)
+    who, secure = task.process.credentials.after_exec(mode, owner, group)
+    program = Program(
+        binary,
+        fd,
+        interpreter,
+        interpreter_fd,
+        path,
+        name or os.path.basename(path),
+        argv,
+        envp,
+        script,
+        empty,
+        (who.uid, who.euid, who.gid, who.egid, int(secure)),
+    )
+    kernel.executing[task.tid] = (who, real or path, program.name)
+    try:
+        return kernel.platform.execute(task, program)
+    except BaseException:
+        kernel.executing.pop(task.tid, None)
+        raise

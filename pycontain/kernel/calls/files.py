@@ -1,0 +1,157 @@
+"""Opening files: open, openat, openat2, creat. open(2), openat2(2)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import Any
+
+from pycontain.kernel.abi import (
+    AT_FDCWD,
+    O_ACCMODE,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_NOFOLLOW,
+    O_PATH,
+    O_TMPFILE_BIT,
+    O_TRUNC,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
+)
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, need
+from pycontain.kernel.vfs.devfs import DevPts, open_device
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.procfs import ProcInode
+from pycontain.kernel.vfs.walk import base_of, path_of, resolve, resolve_parent, walk
+
+OPEN_HOW = struct.Struct("<QQQ")
+MAX_LINKS = 40
+
+
+def sys_open(task: Task, a: tuple[int, ...]) -> Any:
+    return open_path(task, AT_FDCWD, task.string(a[0]), a[1] & 0xFFFFFFFF, a[2])
+
+
+def sys_creat(task: Task, a: tuple[int, ...]) -> Any:
+    return open_path(task, AT_FDCWD, task.string(a[0]), O_CREAT | O_TRUNC | os.O_WRONLY, a[1])
+
+
+def sys_openat(task: Task, a: tuple[int, ...]) -> Any:
+    return open_path(task, a[0], task.string(a[1]), a[2] & 0xFFFFFFFF, a[3])
+
+
+def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
+    if a[3] < OPEN_HOW.size:
+        fail(errno.EINVAL)
+    if a[3] > OPEN_HOW.size and any(task.read(a[2] + OPEN_HOW.size, min(a[3], 4096) - OPEN_HOW.size)):
+        fail(errno.E2BIG)
+    flags, mode, restrict = task.unpack(OPEN_HOW, a[2])
+    if restrict & ~31 or flags >> 32 or (mode and not flags & (O_CREAT | O_TMPFILE_BIT)):
+        fail(errno.EINVAL)
+    path = task.string(a[1])
+    if not restrict:
+        return open_path(task, a[0], path, flags, mode)
+    if flags & O_CREAT:
+        fail(errno.EOPNOTSUPP)
+    if not path:
+        fail(errno.ENOENT)
+    base = base_of(task, a[0])
+    return open_node(task, walk(task, base, path, not flags & O_NOFOLLOW, restrict), flags)
+
+
+def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int = 0) -> Any:
+    if flags & O_TMPFILE_BIT and flags & O_DIRECTORY:
+        fail(errno.EOPNOTSUPP)  # callers fall back to a name that they unlink
+    follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
+    if not flags & O_CREAT or flags & O_PATH:
+        return open_node(task, resolve(task, dirfd, path, follow), flags)
+    try:
+        node = resolve(task, dirfd, path, follow)
+    except FileNotFoundError:
+        return create(task, dirfd, path, flags, mode, links)
+    if flags & O_EXCL:
+        fail(errno.EEXIST)
+    return open_node(task, node, flags)
+
+
+def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int) -> Any:
+    directory, name, slash = resolve_parent(task, dirfd, path)
+    if slash or name in (b"", b".", b".."):
+        fail(errno.EISDIR)
+    fs = directory.mount.fs
+    who = task.process.credentials
+    need(directory.inode, who, EXECUTE)
+    dangling = fs.lookup(directory.inode, name)
+    if dangling is not None:  # a symlink to nowhere: the file is made where it points to
+        if links >= MAX_LINKS or flags & O_NOFOLLOW or dangling.mode & S_IFMT != S_IFLNK:
+            fail(errno.ELOOP)
+        target = fs.readlink(dangling, task)
+        if target[:1] != b"/":
+            target = path_of(task.process.files.root, directory).rstrip(b"/") + b"/" + target
+        return open_path(task, AT_FDCWD, target, flags, mode, links + 1)
+    if directory.mount.read_only:
+        fail(errno.EROFS)
+    need(directory.inode, who, WRITE | EXECUTE)
+    if directory.inode.mode & 0o2000:
+        gid = directory.inode.gid
+    else:
+        gid = who.fsgid
+    inode = fs.create(directory.inode, name, mode & 0o7777 & ~task.process.files.umask, who.fsuid, gid)
+    return open_node(task, Node(directory.mount, inode), flags & ~O_TRUNC, fresh=True)
+
+
+def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
+    """Open what was found; answers the call."""
+    mount, inode = node
+    container = task.process.container
+    platform = container.kernel.platform
+    kind = inode.mode & S_IFMT
+    if flags & O_PATH:
+        if flags & O_DIRECTORY and kind != S_IFDIR:
+            fail(errno.ENOTDIR)
+        return platform.send_fd(task, container.kernel.open_handle(node, path_only=True), bool(flags & O_CLOEXEC))
+    if kind == S_IFLNK:
+        fail(errno.ELOOP)
+    access = flags & O_ACCMODE
+    wanted = WRITE if access == os.O_WRONLY else READ if access == os.O_RDONLY else READ | WRITE
+    if flags & O_TRUNC:
+        wanted |= WRITE
+    if kind == S_IFDIR:
+        if wanted & WRITE or flags & O_CREAT:
+            fail(errno.EISDIR)
+        need(inode, task.process.credentials, READ)
+        return platform.send_fd(task, container.kernel.open_handle(node), bool(flags & O_CLOEXEC))
+    if flags & O_DIRECTORY:
+        fail(errno.ENOTDIR)
+    if not fresh:
+        need(inode, task.process.credentials, wanted)
+        if wanted & WRITE and mount.read_only and kind == S_IFREG:
+            fail(errno.EROFS)
+    fs = mount.fs
+    if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
+        if isinstance(fs, DevPts) and inode.ino == 2:
+            fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY)
+        else:
+            fd = fs.open(inode, flags, task)
+    elif kind == S_IFCHR:
+        fd = open_device(container, inode, flags, task)
+    elif kind == S_IFIFO:
+        return container.kernel.fifos.open(task, fs.backing(inode), flags)
+    elif kind in (S_IFSOCK, S_IFBLK):
+        fail(errno.ENXIO)
+    else:
+        fail(errno.EACCES)
+    return platform.send_fd(task, fd, bool(flags & O_CLOEXEC))
+
+

@@ -1,0 +1,285 @@
+"""Making and removing names: mkdir, unlink, rename, link, symlink, mknod, chdir, chroot."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pycontain.kernel.abi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_SYMLINK_FOLLOW,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
+    signed,
+)
+from pycontain.kernel.credentials import CAP_MKNOD, CAP_SYS_CHROOT
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_removable
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.walk import resolve, resolve_parent
+
+DOTS = (b"", b".", b"..")
+RENAME_FLAGS = 7
+
+
+def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes, int]:
+    """(directory, name, group of the new object) for a call that makes a name."""
+    directory, name, slash = resolve_parent(task, dirfd, path)
+    who = task.process.credentials
+    need(directory.inode, who, EXECUTE)
+    if name in DOTS or directory.mount.fs.lookup(directory.inode, name) is not None:
+        fail(errno.EEXIST)
+    if slash and not directory_wanted:
+        fail(errno.ENOENT)
+    if directory.mount.read_only:
+        fail(errno.EROFS)
+    need(directory.inode, who, WRITE | EXECUTE)
+    if directory.inode.nlink == 0:
+        fail(errno.ENOENT)
+    return directory, name, directory.inode.gid if directory.inode.mode & 0o2000 else who.fsgid
+
+
+def sys_mkdir(task: Task, a: tuple[int, ...]) -> int:
+    return _mkdir(task, AT_FDCWD, a[0], a[1])
+
+
+def sys_mkdirat(task: Task, a: tuple[int, ...]) -> int:
+    return _mkdir(task, a[0], a[1], a[2])
+
+
+def _mkdir(task: Task, dirfd: int, address: int, mode: int) -> int:
+    directory, name, gid = _new_name(task, dirfd, task.string(address), True)
+    mode = mode & 0o1777 & ~task.process.files.umask
+    if directory.inode.mode & 0o2000:
+        mode |= 0o2000
+    directory.mount.fs.mkdir(directory.inode, name, mode, task.process.credentials.fsuid, gid)
+    return 0
+
+
+def sys_symlink(task: Task, a: tuple[int, ...]) -> int:
+    return _symlink(task, a[0], AT_FDCWD, a[1])
+
+
+def sys_symlinkat(task: Task, a: tuple[int, ...]) -> int:
+    return _symlink(task, a[0], a[1], a[2])
+
+
+def _symlink(task: Task, target_address: int, dirfd: int, address: int) -> int:
+    target = task.string(target_address)
+    if not target:
+        fail(errno.ENOENT)
+    directory, name, gid = _new_name(task, dirfd, task.string(address))
+    directory.mount.fs.symlink(directory.inode, name, target, task.process.credentials.fsuid, gid)
+    return 0
+
+
+def sys_mknod(task: Task, a: tuple[int, ...]) -> int:
+    return _mknod(task, AT_FDCWD, a[0], a[1], a[2])
+
+
+def sys_mknodat(task: Task, a: tuple[int, ...]) -> int:
+    return _mknod(task, a[0], a[1], a[2], a[3])
+
+
+def _mknod(task: Task, dirfd: int, address: int, mode: int, dev: int) -> int:
+    mode &= 0o177777
+    kind = mode & S_IFMT or S_IFREG
+    if kind not in (S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK):
+        fail(errno.EPERM if kind == S_IFDIR else errno.EINVAL)
+    directory, name, gid = _new_name(task, dirfd, task.string(address))
+    who = task.process.credentials
+    if kind in (S_IFCHR, S_IFBLK) and not who.has(CAP_MKNOD):
+        fail(errno.EPERM)
+    mode = kind | mode & 0o7777 & ~task.process.files.umask
+    dev &= 0xFFFFFFFF
+    rdev = os.makedev(dev >> 8 & 0xFFF, dev & 0xFF | dev >> 12 & 0xFFF00)
+    directory.mount.fs.mknod(directory.inode, name, mode, rdev, who.fsuid, gid)
+    return 0
+
+
+def sys_link(task: Task, a: tuple[int, ...]) -> int:
+    return _link(task, AT_FDCWD, a[0], AT_FDCWD, a[1], 0)
+
+
+def sys_linkat(task: Task, a: tuple[int, ...]) -> int:
+    return _link(task, a[0], a[1], a[2], a[3], a[4])
+
+
+def _link(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) -> int:
+    if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
+        fail(errno.EINVAL)
+    old_path = task.string(old)
+    if not old_path and flags & AT_EMPTY_PATH:
+        found = task.process.container.node_of_fd(task, signed(old_fd))
+        if found is None:
+            fail(errno.EXDEV)
+        source = found
+        if source.inode.nlink == 0:
+            fail(errno.ENOENT)
+    else:
+        source = resolve(task, old_fd, old_path, bool(flags & AT_SYMLINK_FOLLOW))
+    directory, name, _ = _new_name(task, new_fd, task.string(new))
+    if source.inode.mode & S_IFMT == S_IFDIR:
+        fail(errno.EPERM)
+    if source.mount is not directory.mount:
+        fail(errno.EXDEV)
+    if not is_owner(source.inode, task.process.credentials) and not _safe_source(task, source):
+        fail(errno.EPERM)  # protected_hardlinks, proc(5)
+    directory.mount.fs.link(source.inode, directory.inode, name)
+    return 0
+
+
+def _safe_source(task: Task, source: Node) -> bool:
+    mode = source.inode.mode
+    if mode & S_IFMT != S_IFREG or mode & 0o4000 or mode & 0o2010 == 0o2010:
+        return False
+    try:
+        need(source.inode, task.process.credentials, 6)
+    except PermissionError:
+        return False
+    return True
+
+
+def _old_name(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:
+    directory, name, slash = resolve_parent(task, dirfd, path)
+    need(directory.inode, task.process.credentials, EXECUTE)
+    return directory, name, slash
+
+
+def _check_removal(task: Task, directory: Node, name: bytes) -> None:
+    victim = directory.mount.fs.lookup(directory.inode, name)
+    if victim is None:
+        fail(errno.ENOENT)
+    if directory.mount.read_only:
+        fail(errno.EROFS)
+    need_removable(directory.inode, victim, task.process.credentials)
+    if victim.ino in directory.mount.covered:
+        fail(errno.EBUSY)
+
+
+def sys_unlink(task: Task, a: tuple[int, ...]) -> int:
+    return _unlink(task, AT_FDCWD, task.string(a[0]))
+
+
+def sys_rmdir(task: Task, a: tuple[int, ...]) -> int:
+    return _rmdir(task, AT_FDCWD, task.string(a[0]))
+
+
+def sys_unlinkat(task: Task, a: tuple[int, ...]) -> int:
+    if a[2] & ~AT_REMOVEDIR:
+        fail(errno.EINVAL)
+    path = task.string(a[1])
+    return _rmdir(task, a[0], path) if a[2] & AT_REMOVEDIR else _unlink(task, a[0], path)
+
+
+def _unlink(task: Task, dirfd: int, path: bytes) -> int:
+    directory, name, slash = _old_name(task, dirfd, path)
+    if name in DOTS:
+        fail(errno.EISDIR)
+    victim = directory.mount.fs.lookup(directory.inode, name)
+    if slash and victim is not None:
+        fail(errno.EISDIR if victim.mode & S_IFMT == S_IFDIR else errno.ENOTDIR)
+    _check_removal(task, directory, name)
+    directory.mount.fs.unlink(directory.inode, name)
+    return 0
+
+
+def _rmdir(task: Task, dirfd: int, path: bytes) -> int:
+    directory, name, _ = _old_name(task, dirfd, path)
+    if name == b".":
+        fail(errno.EINVAL)
+    if name == b"..":
+        fail(errno.ENOTEMPTY)
+    if not name:
+        fail(errno.EBUSY)
+    _check_removal(task, directory, name)
+    directory.mount.fs.rmdir(directory.inode, name)
+    return 0
+
+
+def sys_rename(task: Task, a: tuple[int, ...]) -> int:
+    return _rename(task, AT_FDCWD, a[0], AT_FDCWD, a[1], 0)
+
+
+def sys_renameat(task: Task, a: tuple[int, ...]) -> int:
+    return _rename(task, a[0], a[1], a[2], a[3], 0)
+
+
+def sys_renameat2(task: Task, a: tuple[int, ...]) -> int:
+    return _rename(task, a[0], a[1], a[2], a[3], a[4])
+
+
+def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) -> int:
+    if flags & ~RENAME_FLAGS or (flags & 2 and flags & 5):
+        fail(errno.EINVAL)
+    if flags & 4:
+        fail(errno.EINVAL)  # RENAME_WHITEOUT: as a file system without whiteouts answers
+    source, old_name, old_slash = _old_name(task, old_fd, task.string(old))
+    target, new_name, new_slash = _old_name(task, new_fd, task.string(new))
+    if source.mount is not target.mount:
+        fail(errno.EXDEV)
+    if old_name in DOTS or new_name in DOTS:
+        fail(errno.EBUSY)
+    fs = source.mount.fs
+    moving = fs.lookup(source.inode, old_name)
+    if moving is None:
+        fail(errno.ENOENT)
+    is_dir = moving.mode & S_IFMT == S_IFDIR
+    if (old_slash or (new_slash and not flags & 2)) and not is_dir:
+        fail(errno.ENOTDIR)
+    _check_removal(task, source, old_name)
+    who = task.process.credentials
+    need(target.inode, who, WRITE | EXECUTE)
+    victim = fs.lookup(target.inode, new_name)
+    if victim is not None:
+        if flags & 1:
+            fail(errno.EEXIST)
+        _check_removal(task, target, new_name)
+    if is_dir and source.inode.ino != target.inode.ino:
+        need(moving, who, WRITE)  # its .. changes
+    fs.rename(source.inode, old_name, target.inode, new_name, flags)
+    return 0
+
+
+def sys_chdir(task: Task, a: tuple[int, ...]) -> int:
+    return _chdir(task, resolve(task, AT_FDCWD, task.string(a[0])))
+
+
+def sys_fchdir(task: Task, a: tuple[int, ...]) -> int:
+    node = task.process.container.node_of_fd(task, signed(a[0]))
+    if node is None:
+        fail(errno.ENOTDIR)
+    return _chdir(task, node)
+
+
+def _chdir(task: Task, node: Node) -> int:
+    if node.inode.mode & S_IFMT != S_IFDIR:
+        fail(errno.ENOTDIR)
+    need(node.inode, task.process.credentials, EXECUTE)
+    task.process.files.cwd = node
+    return 0
+
+
+def sys_chroot(task: Task, a: tuple[int, ...]) -> int:
+    node = resolve(task, AT_FDCWD, task.string(a[0]))
+    if node.inode.mode & S_IFMT != S_IFDIR:
+        fail(errno.ENOTDIR)
+    need(node.inode, task.process.credentials, EXECUTE)
+    if not task.process.credentials.has(CAP_SYS_CHROOT):
+        fail(errno.EPERM)
+    task.process.files.root = node
+    return 0
+
+
+def sys_umask(task: Task, a: tuple[int, ...]) -> int:
+    files = task.process.files
+    old, files.umask = files.umask, a[0] & 0o777
+    return old

@@ -1,0 +1,244 @@
+"""Process numbers, groups, signals, priorities: what names another process. Only the container's own exist."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import struct
+from typing import Any
+
+from pycontain.kernel.abi import signed
+from pycontain.kernel.credentials import CAP_KILL
+from pycontain.kernel.task import Process, Task
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.proctext import host_file, parent_pid
+from pycontain.platforms.base import NATIVE
+
+PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
+
+
+def sys_getpid(task: Task, a: tuple[int, ...]) -> int:
+    return task.process.container.inside(task.process.pid)
+
+
+def sys_gettid(task: Task, a: tuple[int, ...]) -> int:
+    return task.process.container.inside(task.tid)
+
+
+def sys_getppid(task: Task, a: tuple[int, ...]) -> int:
+    return parent_pid(task.process.container, task.process.pid)
+
+
+def find(task: Task, number: int) -> Process:
+    """The container's process with this number (0: the caller's). Raises ESRCH."""
+    if number == 0:
+        return task.process
+    container = task.process.container
+    pid = container.outside(number)
+    process = container.processes.get(pid) or container.thread_owner(pid)
+    if process is None:
+        fail(errno.ESRCH)
+    return process
+
+
+def sys_getpgid(task: Task, a: tuple[int, ...]) -> int:
+    process = find(task, signed(a[0]))
+    return task.process.container.inside_or_zero(os.getpgid(process.pid))
+
+
+def sys_getpgrp(task: Task, a: tuple[int, ...]) -> int:
+    return task.process.container.inside_or_zero(os.getpgid(task.process.pid))
+
+
+def sys_getsid(task: Task, a: tuple[int, ...]) -> int:
+    process = find(task, signed(a[0]))
+    return task.process.container.inside_or_zero(os.getsid(process.pid))
+
+
+def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
+    """The host does it: it knows about sessions and about children that have executed (setpgid(2))."""
+    pid, group = signed(a[0]), signed(a[1])
+    if group < 0:
+        fail(errno.EINVAL)
+    container = task.process.container
+    find(task, pid)
+    if pid != 1 and group != 1:
+        return NATIVE  # scalars: nothing can change between this look and the call
+    init = container.init
+    if init is None or container.outside(pid or container.inside(task.process.pid)) != init.pid:
+        # somebody else joins the first process's group
+        fail(errno.EPERM)
+    # the first process leads its session: it can only stay where it is
+    if os.getsid(init.pid) == init.pid:
+        fail(errno.EPERM)
+    return 0
+
+
+# -- signals
+
+
+def _allowed(task: Task, target: Process, signum: int) -> bool:
+    who, other = task.process.credentials, target.credentials
+    if who.has(CAP_KILL) or {who.uid, who.euid} & {other.uid, other.suid}:
+        return True
+    return signum == signal.SIGCONT and os.getsid(task.process.pid) == os.getsid(target.pid)
+
+
+def _heeded(target: Process, signum: int) -> bool:
+    """Does the first process of a container take this signal from inside? Only with a handler (pid_namespaces(7))."""
+    if target is not target.container.init or signum == 0:
+        return True
+    if signum in (signal.SIGKILL, signal.SIGSTOP):
+        return False
+    for line in host_file(target.pid, "status").splitlines():
+        if line.startswith((b"SigCgt:", b"SigBlk:")) and int(line.split()[1], 16) >> (signum - 1) & 1:
+            return True
+    return False
+
+
+def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> None:
+    if not _allowed(task, target, signum):
+        fail(errno.EPERM)
+    if not _heeded(target, signum):
+        return
+    kernel = target.container.kernel
+    kernel.platform.kill(target.pid, tid, signum)
+    if signum:
+        kernel.waits.signalled(target)
+
+
+def sys_kill(task: Task, a: tuple[int, ...]) -> int:
+    number, signum = signed(a[0]), signed(a[1])
+    if not 0 <= signum <= 64:
+        fail(errno.EINVAL)
+    container = task.process.container
+    if number > 0:
+        _send(task, find(task, number), signum)
+        return 0
+    if number == -1:
+        targets = [p for p in container.processes.values() if p is not container.init and p is not task.process]
+    else:
+        group = os.getpgid(task.process.pid) if number == 0 else container.outside(-number)
+        targets = [p for p in container.processes.values() if _group(p) == group]
+    if not targets:
+        fail(errno.ESRCH)
+    sent = 0
+    for target in targets:
+        try:
+            _send(task, target, signum)
+            sent += 1
+        except ProcessLookupError:
+            sent += 1
+        except PermissionError:
+            continue
+    if not sent:
+        fail(errno.EPERM)
+    return 0
+
+
+def _group(process: Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return -1
+
+
+def sys_tkill(task: Task, a: tuple[int, ...]) -> Any:
+    return _thread_kill(task, None, a[0], a[1])
+
+
+def sys_tgkill(task: Task, a: tuple[int, ...]) -> Any:
+    return _thread_kill(task, signed(a[0]), a[1], a[2])
+
+
+def _thread_kill(task: Task, group: int | None, thread: int, signum: int) -> Any:
+    tid, signum = signed(thread), signed(signum)
+    if tid <= 0 or not 0 <= signum <= 64 or (group is not None and group <= 0):
+        fail(errno.EINVAL)
+    container = task.process.container
+    tid = container.outside(tid)
+    owner = task.process if tid in task.process.threads else container.thread_owner(tid)
+    if owner is None or (group is not None and container.outside(group) != owner.pid):
+        fail(errno.ESRCH)
+    if owner is task.process and owner is not container.init:
+        return NATIVE  # to itself: the host's own numbers, and siginfo is right
+    if owner is task.process:
+        container.kernel.platform.kill(owner.pid, tid, signum)
+        return 0
+    _send(task, owner, signum, tid)
+    return 0
+
+
+def sys_pidfd_open(task: Task, a: tuple[int, ...]) -> Any:
+    number, flags = signed(a[0]), a[1]
+    if number <= 0 or flags & ~os.O_NONBLOCK:
+        fail(errno.EINVAL)
+    process = find(task, number)
+    fd = os.pidfd_open(process.pid, flags)
+    return task.process.container.kernel.platform.send_fd(task, fd, True)
+
+
+def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> int:
+    fd, signum = signed(a[0]), signed(a[1])
+    container = task.process.container
+    container.host_stat_of_fd(task.tid, fd)
+    for line in host_file(task.tid, f"fdinfo/{fd}").splitlines():
+        if line.startswith(b"Pid:"):
+            pid = int(line.split()[1])
+            if pid <= 0 or pid not in container.processes:
+                fail(errno.ESRCH)
+            _send(task, container.processes[pid], signum)
+            return 0
+    fail(errno.EBADF)
+
+
+# -- scheduling of others
+
+
+def sys_getpriority(task: Task, a: tuple[int, ...]) -> int:
+    which, number = signed(a[0]), signed(a[1])
+    if which not in (PRIO_PROCESS, PRIO_PGRP, PRIO_USER):
+        fail(errno.EINVAL)
+    pid = find(task, number).pid if which == PRIO_PROCESS else task.process.pid
+    return 20 - os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def sys_setpriority(task: Task, a: tuple[int, ...]) -> Any:
+    which, number, value = signed(a[0]), signed(a[1]), signed(a[2])
+    if which not in (PRIO_PROCESS, PRIO_PGRP, PRIO_USER):
+        fail(errno.EINVAL)
+    pid = find(task, number).pid if which == PRIO_PROCESS else task.process.pid
+    if value < os.getpriority(os.PRIO_PROCESS, pid):
+        fail(errno.EACCES)
+    os.setpriority(os.PRIO_PROCESS, pid, min(value, 19))
+    return 0
+
+
+def sys_scheduling(task: Task, a: tuple[int, ...]) -> Any:
+    """sched_* calls on a process number: the host's answer, if the process is the container's."""
+    process = find(task, signed(a[0]))
+    if signed(a[0]) == 1 and process is task.process.container.init:
+        fail(errno.EPERM)  # the number is ours, the host would take its own pid 1
+    return NATIVE
+
+
+def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
+    """Another process's limits. The caller's own are the host's business and never come here."""
+    process = find(task, signed(a[0]))
+    if process is not task.process and task.process.credentials.uid not in (0, process.credentials.uid):
+        fail(errno.EPERM)
+    limits = None
+    if a[2]:
+        limits = struct.unpack("<QQ", task.read(a[2], 16))
+    which = a[1] & 0xFFFFFFFF
+    if which > 15:
+        fail(errno.EINVAL)
+    signed_limits = None if limits is None else tuple(v - (1 << 64) if v >> 63 else v for v in limits)
+    old = resource.prlimit(process.pid, which) if signed_limits is None else resource.prlimit(
+        process.pid, which, signed_limits  # type: ignore[arg-type]
+    )
+    if a[3]:
+        task.write(a[3], struct.pack("<QQ", *(v & 0xFFFFFFFFFFFFFFFF for v in old)))
+    return 0

@@ -1,0 +1,247 @@
+"""Asking about files: stat family, access, readlink, statfs, getdents, getcwd."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from pycontain.kernel.abi import (
+    AT_EACCESS,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    BLOCK_SIZE,
+    DIRENT64,
+    S_IFDIR,
+    S_IFLNK,
+    S_IFMT,
+    STATFS,
+    dirent_type,
+    pack_stat,
+    pack_statx,
+    signed,
+)
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.access import WRITE, may
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Mount, Node
+from pycontain.kernel.vfs.walk import path_of, resolve
+
+PIPEFS_MAGIC, SOCKFS_MAGIC, ANON_MAGIC = 0x50495045, 0x534F434B, 0x09041934
+
+
+def sys_stat(task: Task, a: tuple[int, ...]) -> int:
+    return _put(task, resolve(task, AT_FDCWD, task.string(a[0])), a[1])
+
+
+def sys_lstat(task: Task, a: tuple[int, ...]) -> int:
+    return _put(task, resolve(task, AT_FDCWD, task.string(a[0]), False), a[1])
+
+
+def sys_fstat(task: Task, a: tuple[int, ...]) -> int:
+    dev, info = task.process.container.stat_fd(task, signed(a[0]))
+    task.io.write(a[1], pack_stat(dev, info))
+    return 0
+
+
+def sys_newfstatat(task: Task, a: tuple[int, ...]) -> int:
+    path = task.string(a[1])
+    flags = a[3]
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x800):
+        fail(errno.EINVAL)
+    if not path and flags & AT_EMPTY_PATH:
+        if signed(a[0]) == AT_FDCWD:
+            return _put(task, task.process.files.cwd, a[2])
+        return sys_fstat(task, (a[0], a[2]))
+    return _put(task, resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW), a[2])
+
+
+def _put(task: Task, node: Node, address: int) -> int:
+    fs = node.mount.fs
+    task.io.write(address, pack_stat(fs.dev, fs.stat(node.inode)))
+    return 0
+
+
+def sys_statx(task: Task, a: tuple[int, ...]) -> int:
+    path = task.string(a[1]) if a[1] else b""
+    flags = a[2]
+    if flags & ~0x7900 or flags & 0x6000 == 0x6000:
+        fail(errno.EINVAL)
+    number = task.process.container.root_mount.number
+    if not path and flags & AT_EMPTY_PATH and signed(a[0]) != AT_FDCWD:
+        dev, info = task.process.container.stat_fd(task, signed(a[0]))
+    else:
+        if not path and flags & AT_EMPTY_PATH:
+            node = task.process.files.cwd
+        else:
+            node = resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW)
+        dev, info, number = node.mount.fs.dev, node.mount.fs.stat(node.inode), node.mount.number
+    task.io.write(a[4], pack_statx(dev, info, number))
+    return 0
+
+
+def sys_access(task: Task, a: tuple[int, ...]) -> int:
+    return _access(task, AT_FDCWD, a[0], a[1], 0)
+
+
+def sys_faccessat(task: Task, a: tuple[int, ...]) -> int:
+    return _access(task, a[0], a[1], a[2], 0)
+
+
+def sys_faccessat2(task: Task, a: tuple[int, ...]) -> int:
+    return _access(task, a[0], a[1], a[2], a[3])
+
+
+def _access(task: Task, dirfd: int, address: int, mode: int, flags: int) -> int:
+    mode &= 0xFFFFFFFF
+    if mode & ~7 or flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
+        fail(errno.EINVAL)
+    path = task.string(address)
+    if not path and flags & AT_EMPTY_PATH:
+        found = task.process.container.node_of_fd(task, signed(dirfd))
+        if found is None:
+            return 0  # a pipe or a socket: its owner asks
+        node = found
+    else:
+        node = resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
+    who = task.process.credentials
+    if not mode:
+        return 0
+    if mode & WRITE and node.mount.read_only and node.inode.mode & S_IFMT in (0o100000, S_IFDIR, S_IFLNK):
+        fail(errno.EROFS)
+    if flags & AT_EACCESS or (who.uid == who.fsuid and who.gid == who.fsgid):
+        granted = may(node.inode, who, mode)
+    else:  # the real ids count, and a non-root real user has no capabilities here (access(2))
+        real = who.with_gids(who.gid, who.gid, who.gid).with_uids(who.uid, who.uid, who.uid)
+        granted = may(node.inode, real, mode)
+    if not granted:
+        fail(errno.EACCES)
+    return 0
+
+
+def sys_readlink(task: Task, a: tuple[int, ...]) -> int:
+    return _readlink(task, AT_FDCWD, a[0], a[1], a[2])
+
+
+def sys_readlinkat(task: Task, a: tuple[int, ...]) -> int:
+    return _readlink(task, a[0], a[1], a[2], a[3])
+
+
+def _readlink(task: Task, dirfd: int, address: int, buffer: int, size: int) -> int:
+    size = signed(size)
+    if size <= 0:
+        fail(errno.EINVAL)
+    path = task.string(address)
+    if not path and signed(dirfd) != AT_FDCWD:
+        found = task.process.container.node_of_fd(task, signed(dirfd))
+        if found is None or found.inode.mode & S_IFMT != S_IFLNK:
+            fail(errno.ENOENT)
+        node = found
+    else:
+        node = resolve(task, dirfd, path, False)
+    if node.inode.mode & S_IFMT != S_IFLNK:
+        fail(errno.EINVAL)
+    target = node.mount.fs.readlink(node.inode, task)[:size]
+    task.io.write(buffer, target)
+    return len(target)
+
+
+def sys_getcwd(task: Task, a: tuple[int, ...]) -> int:
+    files = task.process.files
+    node = files.cwd
+    inode = node.mount.fs.current(node.inode)
+    if inode.nlink == 0:
+        fail(errno.ENOENT)
+    path = path_of(files.root, Node(node.mount, inode)) + b"\0"
+    if len(path) > a[1]:
+        fail(errno.ERANGE)
+    task.io.write(a[0], path)
+    return len(path)
+
+
+def sys_statfs(task: Task, a: tuple[int, ...]) -> int:
+    node = resolve(task, AT_FDCWD, task.string(a[0]))
+    return _statfs(task, node.mount, a[1])
+
+
+def sys_fstatfs(task: Task, a: tuple[int, ...]) -> int:
+    container = task.process.container
+    info = container.host_stat_of_fd(task.tid, signed(a[0]))
+    node = container.node_of_fd(task, signed(a[0]))
+    if node is not None:
+        return _statfs(task, node.mount, a[1])
+    kind = info.st_mode & S_IFMT
+    magic = PIPEFS_MAGIC if kind == 0o010000 else SOCKFS_MAGIC if kind == 0o140000 else ANON_MAGIC
+    task.io.write(a[1], STATFS.pack(magic, BLOCK_SIZE, 0, 0, 0, 0, 0, 0, 0, 255, BLOCK_SIZE, 0, 0, 0, 0, 0))
+    return 0
+
+
+def _statfs(task: Task, mount: Mount, address: int) -> int:
+    fs = mount.fs
+    blocks, free, available, files, free_files = fs.statfs()
+    flags = 0x20 | (1 if mount.read_only else 0)  # ST_VALID, ST_RDONLY
+    task.io.write(
+        address,
+        STATFS.pack(
+            fs.magic, BLOCK_SIZE, blocks, free, available, files, free_files,
+            fs.dev, 0, 255, BLOCK_SIZE, flags, 0, 0, 0, 0,
+        ),
+    )  # fmt: skip
+    return 0
+
+
+def sys_getdents64(task: Task, a: tuple[int, ...]) -> int:
+    return _getdents(task, a, _dirent64)
+
+
+def sys_getdents(task: Task, a: tuple[int, ...]) -> int:
+    return _getdents(task, a, _dirent)
+
+
+def _dirent64(ino: int, position: int, kind: int, name: bytes) -> bytes:
+    size = (19 + len(name) + 1 + 7) & ~7
+    return (DIRENT64.pack(ino, position, size, kind) + name).ljust(size, b"\0")
+
+
+def _dirent(ino: int, position: int, kind: int, name: bytes) -> bytes:
+    size = (18 + len(name) + 2 + 7) & ~7
+    head = DIRENT64.pack(ino, position, size, 0)[:18]
+    return (head + name).ljust(size - 1, b"\0") + bytes([kind])
+
+
+def _getdents(task: Task, a: tuple[int, ...], layout: Any) -> int:
+    container = task.process.container
+    info = container.host_stat_of_fd(task.tid, signed(a[0]))
+    handle = container.kernel.handles.find(info.st_dev, info.st_ino)
+    if handle is None:
+        fail(errno.ENOTDIR)
+    if handle.path_only:
+        fail(errno.EBADF)
+    mount = handle.node.mount
+    fs = mount.fs
+    position = os.lseek(handle.fd, 0, os.SEEK_CUR)
+    if handle.entries is None or position == 0:
+        inode = fs.current(handle.node.inode)
+        if inode.mode & S_IFMT != S_IFDIR:
+            fail(errno.ENOTDIR)
+        if inode.nlink == 0:
+            fail(errno.ENOENT)
+        up = inode if inode.ino == fs.root.ino else fs.parent(inode)
+        handle.entries = [(b".", inode.ino, S_IFDIR), (b"..", up.ino, S_IFDIR), *fs.names(inode)]
+    size = min(a[2] & 0xFFFFFFFF, 1 << 20)
+    parts: list[bytes] = []
+    total = 0
+    for name, ino, mode in handle.entries[position:]:
+        record = layout(ino, position + 1, dirent_type(mode), name)
+        if total + len(record) > size:
+            if not parts:
+                fail(errno.EINVAL)
+            break
+        parts.append(record)
+        total += len(record)
+        position += 1
+    if parts:
+        task.io.write(a[1], b"".join(parts))
+        os.lseek(handle.fd, position, os.SEEK_SET)
+    return total

@@ -1,0 +1,186 @@
+"""A container as the kernel has it: a root, mounts, a host name, processes. Each sees only itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pycontain.kernel.abi import host_stat
+from pycontain.kernel.task import Process, Task
+from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
+from pycontain.kernel.vfs.filesystem import Filesystem, fail
+from pycontain.kernel.vfs.mount import Mount, Node
+from pycontain.kernel.vfs.unionfs import UnionFs
+from pycontain.kernel.vfs.walk import NameCache, path_of
+from pycontain.unionfs.inode import Stat
+
+if TYPE_CHECKING:
+    from pycontain.kernel.kernel import Kernel
+
+RELEASE = b"6.1.0-pycontain"
+VERSION = b"#1 SMP pycontain emulated kernel"
+
+
+class Container:
+    """See the module. number: counts the kernel's containers, for values that must differ between them."""
+
+    def __init__(self, kernel: Kernel, identity: str, number: int, root_fs: UnionFs, directory: str) -> None:
+        self.kernel = kernel
+        self.id = identity
+        self.number = number
+        self.directory = directory
+        self.root_fs = root_fs
+        self.root_mount = Mount(root_fs, root_fs.root, source="overlay")
+        self.root = Node(self.root_mount, root_fs.root)
+        self.mounts: list[Mount] = [self.root_mount]
+        self.mount_generation = 0
+        self.proc_mount: Mount | None = None
+        self.devpts = DevPts(os.makedev(0, 46))
+        self.names = NameCache()
+        self.left_root = False  # set by a walk that entered another file system
+        self.processes: dict[int, Process] = {}
+        self.init: Process | None = None
+        self.hostname = identity[:12].encode()
+        self.domainname = b"(none)"
+        self.release = RELEASE
+        self.version = VERSION
+        self.boot_id = str(uuid.uuid4()).encode()
+        self.started_at = time.time_ns()
+        self.bounding = 0
+        self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
+        self.paused = False
+
+    # -- numbers of processes
+
+    def inside(self, pid: int) -> int:
+        """A host process or thread number as the container knows it."""
+        return 1 if self.init is not None and pid == self.init.pid else pid
+
+    def outside(self, number: int) -> int:
+        return self.init.pid if number == 1 and self.init is not None else number
+
+    def inside_or_zero(self, pid: int) -> int:
+        """For groups and sessions, which may belong to a process that is not the container's."""
+        if self.init is not None and pid == self.init.pid:
+            return 1
+        return pid if pid in self.processes or self._group_known(pid) else 0
+
+    def _group_known(self, group: int) -> bool:
+        for pid in self.processes:
+            try:
+                if os.getpgid(pid) == group or os.getsid(pid) == group:
+                    return True
+            except ProcessLookupError:
+                continue
+        return False
+
+    def thread_owner(self, tid: int) -> Process | None:
+        for process in self.processes.values():
+            if tid in process.threads:
+                return process
+        return None
+
+    # -- mounts
+
+    def mount(
+        self,
+        fs: Filesystem,
+        point: Node,
+        target: bytes,
+        *,
+        source: str = "none",
+        read_only: bool = False,
+    ) -> Mount:
+        new = Mount(
+            fs, fs.root, point.mount, point.inode, target=target, source=source, read_only=read_only
+        )
+        new.number = 21 + len(self.mounts)
+        point.mount.covered[point.inode.ino] = new
+        self.mounts.append(new)
+        self.mount_generation += 1
+        return new
+
+    # -- descriptors
+
+    def node_of_fd(self, task: Task, fd: int) -> Node | None:
+        """What a descriptor of a task names; None for pipes, sockets, terminals. Raises EBADF."""
+        return self.node_of_descriptor(task.tid, fd)
+
+    def node_of_descriptor(self, pid: int, fd: int) -> Node | None:
+        return self._identify(self.host_stat_of_fd(pid, fd))
+
+    def host_stat_of_fd(self, pid: int, fd: int) -> os.stat_result:
+        if fd < 0:
+            fail(errno.EBADF)
+        try:
+            return os.stat(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            fail(errno.EBADF)
+
+    def _identify(self, info: os.stat_result) -> Node | None:
+        dev, ino = info.st_dev, info.st_ino
+        handle = self.kernel.handles.find(dev, ino)
+        if handle is not None:
+            node = handle.node
+            current = node.mount.fs.current(node.inode)
+            return node if current is node.inode else Node(node.mount, current)
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISFIFO(info.st_mode):
+            return None
+        for mount in self.mounts:
+            inode = mount.fs.by_descriptor(dev, ino)
+            if inode is not None:
+                return Node(mount, inode)
+        return None
+
+    def node_of_mapping(self, major: int, minor: int, ino: int) -> Node | None:
+        """The file behind a line of /proc/PID/maps."""
+        dev = os.makedev(major, minor)
+        for mount in self.mounts:
+            inode = mount.fs.by_descriptor(dev, ino)
+            if inode is not None:
+                return Node(mount, inode)
+        return None
+
+    def stat_fd(self, task: Task, fd: int) -> tuple[int, Stat]:
+        """(device, stat) of a descriptor."""
+        info = self.host_stat_of_fd(task.tid, fd)
+        node = self._identify(info)
+        if node is not None:
+            fs, inode = node.mount.fs, node.inode
+            if inode.content is None and stat.S_ISREG(inode.mode) and stat.S_ISREG(info.st_mode):
+                # the bytes are in the file behind the descriptor, which may have lost its name meanwhile
+                return fs.dev, Stat(
+                    inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, info.st_size,
+                    info.st_blocks, info.st_atime_ns, info.st_mtime_ns, max(inode.ctime, info.st_ctime_ns),
+                )  # fmt: skip
+            return fs.dev, fs.stat(inode)
+        who = task.process.credentials
+        if stat.S_ISCHR(info.st_mode):
+            if os.major(info.st_rdev) == PTY_SLAVE_MAJOR:
+                slave = self.devpts.by_rdev(info.st_rdev)
+                if slave is not None:
+                    return self.devpts.dev, self.devpts.stat(slave)
+            return os.makedev(0, 45), host_stat(info, 0, 0)
+        return info.st_dev, host_stat(info, who.euid, who.egid)
+
+    def describe_fd(self, pid: int, fd: int, root: Node) -> bytes:
+        """The text of /proc/PID/fd/N."""
+        info = self.host_stat_of_fd(pid, fd)
+        node = self._identify(info)
+        if node is not None:
+            path = path_of(root, node)
+            return path if node.inode.nlink else path + b" (deleted)"
+        try:
+            target = os.fsencode(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            fail(errno.EBADF)
+        if target.startswith((b"pipe:", b"socket:", b"anon_inode:", b"/memfd:", b"/dev/")):
+            return target
+        return b"/(unknown)"
+
+    def version_line(self) -> bytes:
+        return b"Linux version %s (pycontain) (python) %s\n" % (self.release, self.version)

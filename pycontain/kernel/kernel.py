@@ -1,0 +1,157 @@
+"""The emulated kernel: one process, all containers of a user and store.
+
+It owns the tables of containers, processes and open handles, and answers the platform's events.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+
+from pycontain.kernel import table
+from pycontain.kernel.container import Container
+from pycontain.kernel.credentials import Credentials
+from pycontain.kernel.fifo import FifoOpens
+from pycontain.kernel.loader import Loader
+from pycontain.kernel.loop import Loop
+from pycontain.kernel.task import FileContext, Process, Task
+from pycontain.kernel.vfs.handles import HandlePool
+from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.wait import Waits
+from pycontain.platforms.base import Platform
+from pycontain.unionfs.image import ImageTree, Layer
+
+MAX_IMAGES = 8  # merged trees kept for images of which no container runs
+FAILURES_LOGGED = 1000
+
+MakePlatform = Callable[["Kernel"], Platform]
+
+
+class Kernel:
+    """See the module. open_layer gives a layer of the store by its diff id."""
+
+    def __init__(
+        self, run_directory: str, open_layer: Callable[[str], Layer], make_platform: MakePlatform
+    ) -> None:
+        self.loop = Loop()
+        self.rows = table.build()
+        self.handles = HandlePool(os.path.join(run_directory, "handles"))
+        self.loader = Loader()
+        self.waits = Waits(self)
+        self.fifos = FifoOpens(self)
+        self.containers: dict[str, Container] = {}
+        self.tasks: dict[int, Task] = {}
+        self.executing: dict[int, tuple[Credentials, bytes, bytes]] = {}
+        self.unknown_calls: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.started = time.time_ns()
+        self.made = 0
+        self.on_exit: Callable[[Process, int], None] = lambda process, status: None
+        self._open_layer = open_layer
+        self._images: dict[tuple[str, ...], ImageTree] = {}
+        self.platform = make_platform(self)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    # -- images
+
+    def image(self, diff_ids: tuple[str, ...]) -> ImageTree:
+        """The merged tree of these layers, bottom first; shared by all who ask."""
+        found = self._images.pop(diff_ids, None)
+        if found is None:
+            found = ImageTree.merge([self._open_layer(d) for d in diff_ids])
+        self._images[diff_ids] = found  # most recently used last
+        while len(self._images) > MAX_IMAGES:
+            self._images.pop(next(iter(self._images)))
+        return found
+
+    # -- descriptors
+
+    def open_handle(self, node: Node, path_only: bool = False) -> int:
+        return self.handles.open(node, self._pids(), path_only)
+
+    def _pids(self) -> list[int]:
+        return [pid for container in self.containers.values() for pid in container.processes]
+
+    # -- life-cycle, told by the platform
+
+    def adopt(self, task: Task, pid: int) -> Task:
+        """A launched process has its number; from here on it can call."""
+        process = task.process
+        process.pid = task.tid = pid
+        process.threads[pid] = task
+        process.container.processes[pid] = process
+        self.tasks[pid] = task
+        return task
+
+    def forked(self, parent: Task, tid: int, thread: bool) -> Task:
+        process = parent.process
+        if not thread:
+            process = Process(tid, process.container, process, process.credentials, process.files.copy())
+            process.executable, process.name = parent.process.executable, parent.process.name
+            process.dumpable = parent.process.dumpable
+            process.container.processes[tid] = process
+        task = Task(tid, process)
+        process.threads[tid] = task
+        self.tasks[tid] = task
+        return task
+
+    def execed(self, task: Task, old_tid: int) -> None:
+        process = task.process
+        found = self.executing.pop(old_tid, None)
+        if found is not None:
+            process.credentials, process.executable, process.name = found
+        process.dumpable = 1
+        for tid in [t for t in process.threads if t != process.pid]:
+            self.tasks.pop(tid, None)
+            del process.threads[tid]
+        process.threads[process.pid] = task
+        self.tasks[process.pid] = task
+
+    def exited(self, tid: int, status: int) -> None:
+        task = self.tasks.pop(tid, None)
+        self.executing.pop(tid, None)
+        if task is None:
+            return
+        self.waits.gone(task)
+        process = task.process
+        process.threads.pop(tid, None)
+        if tid != process.pid:
+            return
+        process.container.processes.pop(tid, None)
+        if process is process.container.init:
+            self.kill_all(process.container)
+        self.on_exit(process, status)
+
+    def kill_all(self, container: Container) -> None:
+        for pid in list(container.processes):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    # -- what goes wrong
+
+    def unknown(self, name: str) -> None:
+        self.unknown_calls[name] += 1
+
+    def failed(self, task: Task, name: str, error: BaseException) -> None:
+        """A bug: the call gets EIO, the log gets the story, the kernel lives on."""
+        self.failures[name] += 1
+        if sum(self.failures.values()) <= FAILURES_LOGGED:
+            text = "".join(traceback.format_exception(error))
+            print(f"{name} of process {task.process.pid} ({task.process.name!r}): {text}", file=sys.stderr, flush=True)
+
+    def new_process(self, container: Container, credentials: Credentials) -> Task:
+        """A task without a number yet, for looking things up before it is launched."""
+        process = Process(
+            0, container, None, credentials, FileContext(container.root, container.root, 0o022)
+        )
+        return Task(0, process)

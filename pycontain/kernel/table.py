@@ -1,0 +1,177 @@
+"""The system call table: what happens to each call. Dispatch, the filter, the documentation and a test read it.
+
+A call is one of
+    native     the host kernel runs it without us: it only moves data, or acts on the caller alone
+    emulated   a function of kernel/calls answers it (in part native: the platform's policy looks at arguments)
+    refused    answers an errno, for the reason given
+Calls that are not here are answered ENOSYS and counted (`pycontain kernel status`).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from pycontain.kernel.calls import attributes, execute, files, identity, names, process, socket, stat, system
+from pycontain.platforms.base import SyscallFunction
+
+SUPPORTED, PARTIAL, REFUSED = "supported", "partial", "refused"
+
+
+class Row(NamedTuple):
+    """function: None where the host runs it or error is set. note: what is missing, or why it is refused."""
+
+    name: str
+    status: str
+    function: SyscallFunction | None = None
+    error: int = 0
+    note: str = ""
+
+
+_NATIVE = """
+read write close poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64
+readv writev pipe select sched_yield mremap msync mincore madvise dup dup2 pause nanosleep getitimer alarm
+setitimer sendfile accept sendto recvfrom sendmsg recvmsg shutdown listen setsockopt getsockopt clone fork vfork
+exit wait4 fsync fdatasync ftruncate gettimeofday getrlimit getrusage sysinfo times setsid
+rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack personality mlock munlock mlockall munlockall arch_prctl
+setrlimit sync time futex set_tid_address restart_syscall fadvise64 timer_create
+timer_settime timer_gettime timer_getoverrun timer_delete clock_gettime clock_getres clock_nanosleep exit_group
+epoll_wait epoll_ctl epoll_create epoll_create1 epoll_pwait epoll_pwait2 waitid pselect6 ppoll set_robust_list
+splice tee sync_file_range vmsplice signalfd timerfd_create eventfd fallocate timerfd_settime timerfd_gettime
+accept4 signalfd4 eventfd2 dup3 pipe2 inotify_init inotify_init1 inotify_rm_watch preadv pwritev recvmmsg sendmmsg
+getcpu getrandom memfd_create membarrier mlock2 copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free
+rseq close_range readahead flock fcntl syncfs futex_waitv futex_wake futex_wait futex_requeue
+sched_get_priority_max sched_get_priority_min get_mempolicy set_mempolicy mbind remap_file_pages
+""".split()
+
+_REFUSED = {
+    "ptrace": (errno.EPERM, "the kernel itself traces every process, and a process has one tracer"),
+    "clone3": (errno.ENOSYS, "its flags are in memory, where a filter cannot see them; libc falls back to clone"),
+    "seccomp": (errno.EINVAL, "a second filter could stop the kernel's own calls"),
+    "unshare": (errno.EPERM, "no namespaces inside a container, as under Docker's default profile"),
+    "setns": (errno.EPERM, "no namespaces inside a container, as under Docker's default profile"),
+    "mount": (errno.EPERM, "needs CAP_SYS_ADMIN, which a container does not have"),
+    "umount2": (errno.EPERM, "needs CAP_SYS_ADMIN, which a container does not have"),
+    "pivot_root": (errno.EPERM, "needs CAP_SYS_ADMIN, which a container does not have"),
+    "mount_setattr": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "move_mount": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "open_tree": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "fsopen": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "fsconfig": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "fsmount": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "fspick": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "swapon": (errno.EPERM, "the host's"),
+    "swapoff": (errno.EPERM, "the host's"),
+    "reboot": (errno.EPERM, "the host's"),
+    "syslog": (errno.EPERM, "the host's kernel log"),
+    "acct": (errno.EPERM, "the host's"),
+    "settimeofday": (errno.EPERM, "the host's clock"),
+    "clock_settime": (errno.EPERM, "the host's clock"),
+    "adjtimex": (errno.EPERM, "the host's clock"),
+    "clock_adjtime": (errno.EPERM, "the host's clock"),
+    "iopl": (errno.EPERM, "hardware"),
+    "ioperm": (errno.EPERM, "hardware"),
+    "init_module": (errno.EPERM, "the host's kernel"),
+    "finit_module": (errno.EPERM, "the host's kernel"),
+    "delete_module": (errno.EPERM, "the host's kernel"),
+    "kexec_load": (errno.EPERM, "the host's kernel"),
+    "kexec_file_load": (errno.EPERM, "the host's kernel"),
+    "quotactl": (errno.EPERM, "the host's file systems"),
+    "quotactl_fd": (errno.EPERM, "the host's file systems"),
+    "vhangup": (errno.EPERM, "needs CAP_SYS_TTY_CONFIG"),
+    "bpf": (errno.EPERM, "programs in the host's kernel"),
+    "perf_event_open": (errno.EACCES, "measures the host"),
+    "userfaultfd": (errno.EPERM, "can stop the kernel in the middle of reading a task's memory"),
+    "fanotify_init": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "fanotify_mark": (errno.EPERM, "needs CAP_SYS_ADMIN"),
+    "open_by_handle_at": (errno.EPERM, "reaches files without a name"),
+    "name_to_handle_at": (errno.EOPNOTSUPP, "the union file system has no file handles"),
+    "lookup_dcookie": (errno.EPERM, "the host's"),
+    "add_key": (errno.ENOSYS, "keys are the host user's"),
+    "request_key": (errno.ENOSYS, "keys are the host user's"),
+    "keyctl": (errno.ENOSYS, "keys are the host user's"),
+    "io_uring_setup": (errno.ENOSYS, "its requests would pass the filter unseen"),
+    "io_uring_enter": (errno.ENOSYS, "its requests would pass the filter unseen"),
+    "io_uring_register": (errno.ENOSYS, "its requests would pass the filter unseen"),
+    "kcmp": (errno.EPERM, "compares other processes"),
+    "process_vm_readv": (errno.EPERM, "other processes' memory"),
+    "process_vm_writev": (errno.EPERM, "other processes' memory"),
+    "process_madvise": (errno.EPERM, "other processes' memory"),
+    "process_mrelease": (errno.EPERM, "other processes' memory"),
+    "pidfd_getfd": (errno.EPERM, "other processes' descriptors"),
+    "migrate_pages": (errno.EPERM, "other processes' memory"),
+    "move_pages": (errno.EPERM, "other processes' memory"),
+    "get_robust_list": (errno.EPERM, "other processes' memory"),
+    "rt_sigqueueinfo": (errno.ENOSYS, "not there yet: queued signals to other processes"),
+    "rt_tgsigqueueinfo": (errno.ENOSYS, "not there yet: queued signals to other processes"),
+    "modify_ldt": (errno.ENOSYS, "16-bit segments"),
+    "landlock_create_ruleset": (errno.ENOSYS, "the platform's own layer comes first"),
+    "landlock_add_rule": (errno.ENOSYS, "the platform's own layer comes first"),
+    "landlock_restrict_self": (errno.ENOSYS, "the platform's own layer comes first"),
+    "memfd_secret": (errno.ENOSYS, "memory that the kernel could not read"),
+    "shmget": (errno.ENOSYS, "not there yet: System V IPC of its own for each container"),
+    "shmat": (errno.ENOSYS, "not there yet: System V IPC"),
+    "shmctl": (errno.ENOSYS, "not there yet: System V IPC"),
+    "shmdt": (errno.ENOSYS, "not there yet: System V IPC"),
+    "semget": (errno.ENOSYS, "not there yet: System V IPC"),
+    "semop": (errno.ENOSYS, "not there yet: System V IPC"),
+    "semtimedop": (errno.ENOSYS, "not there yet: System V IPC"),
+    "semctl": (errno.ENOSYS, "not there yet: System V IPC"),
+    "msgget": (errno.ENOSYS, "not there yet: System V IPC"),
+    "msgsnd": (errno.ENOSYS, "not there yet: System V IPC"),
+    "msgrcv": (errno.ENOSYS, "not there yet: System V IPC"),
+    "msgctl": (errno.ENOSYS, "not there yet: System V IPC"),
+    "mq_open": (errno.ENOSYS, "not there yet: POSIX message queues of its own for each container"),
+    "mq_unlink": (errno.ENOSYS, "not there yet: POSIX message queues"),
+    "uselib": (errno.ENOSYS, "obsolete"),
+    "ustat": (errno.ENOSYS, "obsolete"),
+    "sysfs": (errno.ENOSYS, "obsolete"),
+    "_sysctl": (errno.ENOSYS, "obsolete"),
+    "create_module": (errno.ENOSYS, "obsolete"),
+    "nfsservctl": (errno.ENOSYS, "obsolete"),
+    "io_setup": (errno.ENOSYS, "not there yet: asynchronous reads and writes (libraries fall back to threads)"),
+    "io_destroy": (errno.ENOSYS, "see io_setup"),
+    "io_submit": (errno.ENOSYS, "see io_setup"),
+    "io_cancel": (errno.ENOSYS, "see io_setup"),
+    "io_getevents": (errno.ENOSYS, "see io_setup"),
+}
+
+_PARTIAL = {
+    "open": "O_TMPFILE answers EOPNOTSUPP",
+    "openat": "O_TMPFILE answers EOPNOTSUPP",
+    "openat2": "O_CREAT together with RESOLVE_ flags answers EOPNOTSUPP",
+    "renameat2": "RENAME_WHITEOUT answers EINVAL",
+    "socket": "AF_UNIX datagram sockets and raw sockets are refused",
+    "socketpair": "a datagram pair is a SOCK_SEQPACKET pair",
+    "inotify_add_watch": "answers ENOSPC: programs poll instead",
+    "statx": "no birth time",
+    "prlimit64": "limits are the host's",
+    "ioctl": "requests outside the list of terminal, file and network interface requests answer ENOTTY",
+    "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
+    "chroot": "relative to a thread group, not to a thread",
+    "kill": "siginfo names no sender",
+}
+
+_MODULES = (files, stat, names, attributes, identity, process, system, socket, execute)
+SCHEDULING = """
+sched_setparam sched_getparam sched_setscheduler sched_getscheduler sched_rr_get_interval sched_setaffinity
+sched_getaffinity sched_setattr sched_getattr
+""".split()
+
+
+def build() -> dict[str, Row]:
+    """All rows by name."""
+    rows: dict[str, Row] = {}
+    for name in _NATIVE:
+        rows[name] = Row(name, SUPPORTED)
+    for module in _MODULES:
+        for attribute, function in vars(module).items():
+            if attribute.startswith("sys_") and attribute != "sys_scheduling":
+                name = attribute[4:]
+                note = _PARTIAL.get(name, "")
+                rows[name] = Row(name, PARTIAL if note else SUPPORTED, function, note=note)
+    for name in SCHEDULING:
+        rows[name] = Row(name, SUPPORTED, process.sys_scheduling)
+    for name, (code, reason) in _REFUSED.items():
+        rows[name] = Row(name, REFUSED, error=code, note=reason)
+    return rows

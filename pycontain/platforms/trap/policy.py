@@ -1,0 +1,61 @@
+"""Which calls the filter sends to the kernel: the table's word, refined by arguments that a filter can see.
+
+Only scalars decide here. What a pointer points to is never looked at by a filter.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from pycontain.platforms.trap.bpf import ALLOW, NOTIFY, RET_ALLOW, RET_ERRNO, RET_NOTIFY, Rule, Test, errno_rule
+
+CLONE_NEW = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
+CLONE_UNTRACED = 0x00800000  # the child would not be ours
+ALLOWED_IOCTLS = (
+    0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5406, 0x5407, 0x5408, 0x5409, 0x540A, 0x540B,  # TCGETS .. TCFLSH
+    0x540C, 0x540D, 0x540E, 0x5411, 0x5413, 0x5414, 0x5415, 0x5416, 0x5417, 0x5418, 0x5419, 0x541A,  # TIOC*
+    0x541B, 0x5421, 0x5422, 0x5424, 0x5425, 0x5427, 0x5428, 0x5450, 0x5451, 0x5452, 0x5460,
+    0x80045430, 0x40045431, 0x80045432, 0x80045438, 0x80045439, 0x5441,  # pseudo terminals
+    0x802C542A, 0x402C542B, 0x402C542C, 0x402C542D,  # TCGETS2 ..
+    0x8905, 0x8906, 0x8907,  # sockets: SIOCATMARK, timestamps
+    0x8910, 0x8912, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8942,  # SIOCGIF*
+    0x8946,  # SIOCETHTOOL: asks only; changes need a capability
+    0x40049409,  # FICLONE: both descriptors are the task's
+    0x4020940D,
+)  # fmt: skip
+# fcntl commands that reach other processes, or that leave traces on files which containers share
+TRAPPED_FCNTL = (8, 10, 15, 1024, 1026)  # F_SETOWN F_SETSIG F_SETOWN_EX F_SETLEASE F_NOTIFY
+EMULATED_PRCTL = (3, 4, 7, 8, 21, 22, 23, 24, 27, 28, 35, 38, 39, 47, 0x59616D61)
+AF_INET, AF_INET6 = 2, 10
+
+
+class _Row(Protocol):
+    @property
+    def function(self) -> object: ...
+    @property
+    def error(self) -> int: ...
+
+
+def _self_only(argument: int = 0) -> Rule:
+    """Native where the argument (a process number) is 0, the caller; else the kernel looks."""
+    return Rule(RET_NOTIFY, (Test(argument, (0,), RET_ALLOW),))
+
+
+def rules(table: Mapping[str, _Row], scheduling: Iterable[str]) -> dict[str, Rule]:
+    """A rule for every call of the table."""
+    out: dict[str, Rule] = {}
+    for name, row in table.items():
+        out[name] = errno_rule(row.error) if row.error else NOTIFY if row.function is not None else ALLOW
+    refuse = RET_ERRNO | errno.EPERM
+    out["clone"] = Rule(RET_ALLOW, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
+    out["ioctl"] = Rule(RET_NOTIFY, (Test(1, ALLOWED_IOCTLS, RET_ALLOW),))
+    out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, refuse),))
+    out["prctl"] = Rule(RET_ALLOW, (Test(0, EMULATED_PRCTL, RET_NOTIFY),))
+    out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
+    for name in (*scheduling, "prlimit64"):
+        out[name] = _self_only()
+    for name in ("getpriority", "setpriority"):
+        out[name] = _self_only(1)
+    return out
