@@ -7,6 +7,7 @@ with ".." are refused, absolute ones are made relative.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -26,20 +27,20 @@ CHUNK = 1 << 20
 
 
 @contextmanager
-def opened(path: str) -> Iterator[tarfile.TarFile]:
-    """A tar archive for reading once, front to back. Raises tarfile.TarError where it is none."""
+def opened(path: str) -> Iterator[tuple[tarfile.TarFile, Decompressed]]:
+    """A tar archive for reading once, front to back, and the stream under it. Raises tarfile.TarError."""
     # surrogateescape keeps names that are no UTF-8 as they are.
     with (
         Decompressed(path) as stream,
         tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive,  # type: ignore[call-overload]
     ):
-        yield archive
+        yield archive, stream
 
 
 def is_archive(path: str) -> bool:
     """Whether a file is a tar archive, compressed or not, with at least one entry."""
     try:
-        with opened(path) as archive:
+        with opened(path) as (archive, _):
             return archive.next() is not None
     except (tarfile.TarError, DamagedStream):
         return False
@@ -58,13 +59,15 @@ def extract(
     base = placer.locate(destination)
     times: list[tuple[Inode, int]] = []
     try:
-        with opened(path) as archive:
+        with opened(path) as (archive, stream):
             for count, member in enumerate(archive):
                 if count >= MAX_ENTRIES:
                     raise ValueError(f"the archive holds more than {MAX_ENTRIES} files")
                 inode = _place(archive, member, tree, placer, base, owner)
                 if inode is not None:
                     times.append((inode, member_time(member) if mtime is None else mtime))
+            while stream.read(CHUNK):
+                pass  # to the end, where gzip and the others have their checksum
     except tarfile.TarError as error:
         raise ValueError(f"the archive is damaged: {error}") from None
     except DamagedStream as error:
@@ -74,8 +77,12 @@ def extract(
 
 
 def member_time(member: tarfile.TarInfo) -> int:
-    """A member's time in ns; the fraction comes from a PAX record."""
-    return round(float(member.mtime) * 1e9)
+    """A member's time in ns; a PAX record has the fraction, which a float would round."""
+    text = member.pax_headers.get("mtime", "")
+    if re.fullmatch(r"\d{1,12}\.\d{1,9}", text):
+        seconds, _, fraction = text.partition(".")
+        return int(seconds) * 10**9 + int(fraction.ljust(9, "0"))
+    return int(member.mtime) * 10**9
 
 
 def inside(base: bytes, name: str) -> bytes:

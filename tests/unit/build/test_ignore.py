@@ -1,4 +1,4 @@
-"""`.dockerignore`: the rows of the reference's table, and the corner cases that moby's matcher is known for."""
+"""`.dockerignore`: the rows of the reference's table, and the corner cases of moby's matcher."""
 
 from __future__ import annotations
 
