@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
 from pycontain.build.executor import Executor, Options
 from pycontain.build.parser import parse
-from pycontain.build.planner import plan
+from pycontain.build.planner import FindImage, plan
 from pycontain.build.progress import Progress, progress_for
 from pycontain.build.workspace import open_workspace
 from pycontain.errors import BuildError, NotFound
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from pycontain.build.running import Kernel
     from pycontain.store import Store
     from pycontain.store.images import Image
-
-# Makes or fetches a base image that a registry need not be asked for; None where it does not know the name.
-Provide = Callable[[Reference], "Image | None"]
 
 
 def build(
@@ -38,24 +36,30 @@ def build(
     labels: Mapping[str, str] | None = None,
     compression: str = "zstd",
     progress: Progress | None = None,
-    provide: Provide | None = None,
+    find_image: FindImage | None = None,
     start_kernel: Callable[[], Kernel] | None = None,
     stdin: IO[bytes] | None = None,
 ) -> Image:
     """Build an image from a Dockerfile and tag it.
 
     context: a directory, or "-" for standard input (a tar, or a Dockerfile alone). dockerfile: its path, "-"
-    for standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none".
+    for standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none". find_image:
+    finds base images; the default looks into the store, then (with pull: only) asks the registry.
     Raises BuildError with file and line; StepFailed (exit code 1) where a RUN failed.
     """
     references = [tag_reference(tag) for tag in tags]
     report = progress or progress_for("plain", sys.stderr)
-    with store.tmp_dir("build-context-") as scratch:
-        workspace = open_workspace(store, context, dockerfile, stdin or sys.stdin.buffer, scratch)
-        parsed = parse(workspace.dockerfile, workspace.name)
+    with store.lease(), ExitStack() as stack:
+        workspace = open_workspace(
+            store,
+            context,
+            dockerfile,
+            stdin or sys.stdin.buffer,
+            lambda: stack.enter_context(store.tmp_dir("build-context-")),
+        )
         planned = plan(
-            parsed,
-            Finder(store, report, provide, pull).find,
+            parse(workspace.dockerfile, workspace.name),
+            find_image or Finder(store, report, pull).find,
             build_args=build_args,
             target=target,
             platform=platform,
@@ -101,32 +105,20 @@ def connect(store: Store) -> Kernel:
 
 
 class Finder:
-    """Finds base images: in the store, else from what provides them, else from their registry."""
+    """Finds base images: in the store, else from their registry."""
 
-    def __init__(self, store: Store, progress: Progress, provide: Provide | None, pull: bool) -> None:
+    def __init__(self, store: Store, progress: Progress, pull: bool) -> None:
         self.store = store
         self.progress = progress
-        self.provide = provide
         self.pull = pull
-        self._found: dict[tuple[Reference, Platform], Image] = {}
 
     def find(self, reference: Reference, platform: Platform) -> Image:
         """The image for a platform. Raises NotFound or RegistryError."""
-        key = reference, platform
-        if key not in self._found:
-            self._found[key] = self._find(reference, platform)
-        return self._found[key]
-
-    def _find(self, reference: Reference, platform: Platform) -> Image:
         if not self.pull:
             try:
                 return self.store.image(str(reference), platform)
             except NotFound:
                 pass  # not here yet
-        if self.provide is not None:
-            image = self.provide(reference)
-            if image is not None:
-                return image
         from pycontain.client import pull  # with http and ssl it is slow to import
 
         self.progress.step("[internal]", f"pull {reference.familiar}")

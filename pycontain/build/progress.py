@@ -66,7 +66,9 @@ class Progress:
         self.line(" ".join([image_id, *names]))
 
     def layer(self, digest: str, status: str, done: int, total: int) -> None:
-        """Progress of a pull of a base image."""
+        """Progress of a pull of a base image; threads call this."""
+        if done == total and status == "Pull complete":
+            self.show(f"{digest.partition(':')[2][:12]} {status}")
 
     def elapsed(self) -> str:
         return f"{time.monotonic() - self.started:.1f}s"

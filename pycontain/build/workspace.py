@@ -39,15 +39,17 @@ class Workspace:
         self.hashes = hashes
 
 
-def open_workspace(store: Store, context: str, file: str, stdin: IO[bytes], scratch: str) -> Workspace:
-    """Find the parts of a build. file: -f, "" where it is not given; scratch: an empty directory for a tar.
+def open_workspace(
+    store: Store, context: str, file: str, stdin: IO[bytes], scratch: Callable[[], str]
+) -> Workspace:
+    """Find the parts of a build. file: -f, "" where it is not given; scratch: makes an empty directory.
 
     Raises BuildError.
     """
     if context == "-":
         if file == "-":
             raise BuildError("the Dockerfile and the context can not both come from standard input")
-        return from_stdin(stdin, file, scratch)
+        return from_stdin(stdin, file, scratch())
     if context.startswith(REMOTE):
         raise BuildError(
             f"not supported yet: the context {context}", hint="clone or unpack it, then build that"
