@@ -149,6 +149,7 @@ class TrapPlatform:
         except OSError:
             pass  # before Linux 6.6: slower, nothing else
         new.task = adopt(pid)
+        new.task.io = new
         self._handlers[listener] = lambda events: self._ready(listener, events)
         self._poll.register(listener, select.EPOLLIN)
         return new.task
@@ -370,6 +371,7 @@ class TrapPlatform:
         memory = traced.memory if thread else Memory(child)
         new = Traced(child, traced.listener, memory, None)
         new.task = self.kernel.forked(traced.task, child, thread)
+        new.task.io = new
         self._tasks[child] = new
         if child in self._early:
             self._early.discard(child)

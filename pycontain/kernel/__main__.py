@@ -1,0 +1,75 @@
+"""The kernel process: `python -m pycontain.kernel --root STORE --directory RUNTIME`. Clients start it on demand."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+import sys
+
+from pycontain.errors import PycontainError
+from pycontain.kernel import libc, table
+from pycontain.kernel.kernel import Kernel
+from pycontain.kernel.server import Server
+from pycontain.platforms.base import Platform
+from pycontain.platforms.trap import policy
+from pycontain.platforms.trap.check import unprivileged_identity
+from pycontain.platforms.trap.platform import TrapPlatform
+from pycontain.store import Store
+
+IDLE_SECONDS = 60.0
+
+
+def make_platform(kernel: Kernel) -> Platform:
+    functions = {row.name: row.function for row in kernel.rows.values() if row.function is not None}
+    return TrapPlatform(
+        kernel,
+        functions,
+        policy.rules(kernel.rows, table.SCHEDULING),
+        kernel.loop.poll,
+        kernel.loop.handlers,
+        unprivileged_identity(),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    directory = options["--directory"]
+    lock = os.open(os.path.join(directory, "kernel.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0  # another kernel was quicker
+    os.chdir("/")
+    os.umask(0o022)
+    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    gc.disable()
+    store = Store.open(options["--root"])
+    try:
+        kernel = Kernel(directory, store.layers.get, make_platform)
+    except PycontainError as error:
+        print(f"pycontain kernel: {error}", file=sys.stderr)
+        return error.exit_code
+    server = Server(
+        kernel,
+        os.path.join(directory, "kernel.sock"),
+        float(os.environ.get("PYCONTAIN_KERNEL_IDLE", IDLE_SECONDS)),
+    )
+    platform = kernel.platform
+    assert isinstance(platform, TrapPlatform)
+    kernel.loop.on_signals(
+        {signal.SIGCHLD: platform.reap, signal.SIGTERM: server.shut_down, signal.SIGINT: server.shut_down}
+    )
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    gc.freeze()
+    try:
+        kernel.loop.run()
+    finally:
+        server.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

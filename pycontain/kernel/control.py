@@ -1,0 +1,285 @@
+"""The client's side of the control socket. Imported by every command that runs something: kept light."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pycontain.errors import (
+    CannotRun,
+    ContainerError,
+    KernelError,
+    ProgramNotFound,
+    PycontainError,
+)
+from pycontain.kernel import protocol
+
+START_TIMEOUT = 20.0  # seconds until a kernel that does not answer is reported
+
+
+def _raise(answer: dict[str, Any]) -> None:
+    kinds: dict[int, type[PycontainError]] = {126: CannotRun, 127: ProgramNotFound}
+    kind = kinds.get(answer.get("code", 125), ContainerError)
+    raise kind(answer["error"], hint=answer.get("hint"))
+
+
+class Session:
+    """A process in a container, as the one who started or joined it sees it.
+
+    pid: on the host. master: the terminal's master (write input to it, set its window size), None without one.
+    """
+
+    def __init__(self, sock: socket.socket, pid: int, master: int | None, frames: protocol.Frames) -> None:
+        self.pid = pid
+        self.master = master
+        self._sock = sock
+        self._frames = frames
+        self._events: list[Any] = []
+
+    def fileno(self) -> int:
+        """Readable when read_events() has something to say."""
+        return self._sock.fileno()
+
+    def read_events(self) -> list[Any]:
+        """Blocks for at least one of ("output", stream, bytes) and ("exit", code). KernelError if the kernel died."""
+        while True:
+            if self._events:
+                events, self._events = self._events, []
+                return events
+            try:
+                data, _ = protocol.receive(self._sock)
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise KernelError("the kernel process has gone, and its containers with it", hint=kernel_log_hint())
+            self.add(self._frames.feed(data))
+
+    def add(self, values: list[Any]) -> None:
+        """Frames that came together with the first answer; answers to signals are dropped."""
+        self._events += [tuple(value) for value in values if isinstance(value, list)]
+
+    def run(self, on_output: Callable[[int, bytes], None]) -> int:
+        """Until the end; returns the exit code (128+n for a signal)."""
+        while True:
+            for event in self.read_events():
+                if event[0] == "exit":
+                    code: int = event[1]
+                    return code
+                on_output(event[1], event[2])
+
+    def signal(self, signum: int) -> None:
+        protocol.send(self._sock, {"op": "signal", "signal": signum})
+
+    def close(self) -> None:
+        """Leave; the process goes on."""
+        self._sock.close()
+        if self.master is not None:
+            os.close(self.master)
+            self.master = None
+
+
+class KernelClient:
+    """Requests to the kernel of a store; each opens a connection of its own."""
+
+    def __init__(self, store_root: str, directory: str) -> None:
+        self.store_root = store_root
+        self.directory = directory
+
+    @classmethod
+    def connect(cls, store_root: str, start: bool = True) -> KernelClient | None:
+        """start: start the kernel if it does not run; without it, None is returned in that case."""
+        client = cls(store_root, protocol.runtime_directory(store_root))
+        try:
+            client._open().close()
+        except OSError:
+            if not start:
+                return None
+            client._start()
+        return client
+
+    @classmethod
+    def ensure(cls, store_root: str) -> KernelClient:
+        client = cls.connect(store_root)
+        assert client is not None
+        return client
+
+    def _open(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(os.path.join(self.directory, "kernel.sock"))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _start(self) -> None:
+        log = os.path.join(self.directory, "kernel.log")
+        try:
+            if os.path.getsize(log) > 1 << 20:
+                os.replace(log, log + ".1")
+        except FileNotFoundError:
+            pass
+        # the kernel must find this very package, however we found it
+        environment = dict(os.environ)
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        environment["PYTHONPATH"] = package + os.pathsep + environment.get("PYTHONPATH", "")
+        mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-s", "-m", "pycontain.kernel", "--root", self.store_root, "--directory", self.directory],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, mode, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        deadline = time.monotonic() + START_TIMEOUT
+        gone = False
+        while time.monotonic() < deadline:
+            try:
+                self._open().close()
+                return
+            except OSError:
+                if gone:
+                    break
+                # it ends at once when another one won the race: then that one answers soon
+                gone = os.waitpid(pid, os.WNOHANG)[0] == pid and not os.path.exists(
+                    os.path.join(self.directory, "kernel.lock")
+                )
+                time.sleep(0.003)
+        raise KernelError("start the emulated kernel: it did not answer", hint=self._last_words(log))
+
+    def _last_words(self, log: str) -> str:
+        try:
+            with open(log, "rb") as file:
+                lines = file.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else f"nothing in {log}"
+
+    def _ask(self, request: dict[str, Any], fds: list[int] | None = None) -> Any:
+        try:
+            sock = self._open()
+        except OSError as error:
+            raise KernelError(f"ask the kernel: {error.strerror}", hint="it may have ended") from None
+        with sock:
+            protocol.send(sock, request, fds)
+            return self._answer(sock)[0]
+
+    def _answer(self, sock: socket.socket) -> tuple[Any, list[int], list[Any], protocol.Frames]:
+        frames = protocol.Frames()
+        fds: list[int] = []
+        while True:
+            try:
+                data, more = protocol.receive(sock)
+            except ConnectionError:
+                data, more = b"", []
+            fds += more
+            if not data:
+                raise KernelError("the kernel process has gone", hint=kernel_log_hint())
+            values = frames.feed(data)
+            if values:
+                if "error" in values[0]:
+                    _raise(values[0])
+                return values[0]["ok"], fds, values[1:], frames
+
+    def _session(self, request: dict[str, Any], stdin: int | None) -> Session:
+        request["stdin"] = stdin is not None
+        try:
+            sock = self._open()
+        except OSError as error:
+            raise KernelError(f"ask the kernel: {error.strerror}", hint="it may have ended") from None
+        try:
+            protocol.send(sock, request, None if stdin is None else [stdin])
+            value, fds, rest, frames = self._answer(sock)
+        except BaseException:
+            sock.close()
+            raise
+        session = Session(sock, value["pid"], fds[0] if fds else None, frames)
+        session.add(rest)
+        return session
+
+    def start(self, spec: dict[str, Any], stdin: int | None = None) -> Session:
+        """A container's first process. stdin: a descriptor that becomes its standard input (stays the caller's)."""
+        return self._session({"op": "start", "spec": spec}, stdin)
+
+    def exec(self, identity: str, spec: dict[str, Any], stdin: int | None = None) -> Session:
+        """One more process in a running container."""
+        return self._session({"op": "exec", "id": identity, "spec": spec}, stdin)
+
+    def attach(self, identity: str) -> Session:
+        """Join the first process's output, and its terminal if it has one."""
+        return self._session({"op": "attach", "id": identity}, None)
+
+    def wait(self, identity: str) -> int:
+        """Until a running container ends; its exit code."""
+        sock = self._open()
+        with sock:
+            protocol.send(sock, {"op": "wait", "id": identity})
+            _, _, rest, frames = self._answer(sock)
+            while True:
+                for value in rest:
+                    if isinstance(value, list) and value[0] == "exit":
+                        code: int = value[1]
+                        return code
+                data, _ = protocol.receive(sock)
+                if not data:
+                    raise KernelError("the kernel process has gone", hint=kernel_log_hint())
+                rest = frames.feed(data)
+
+    def kill(self, identity: str, signum: int) -> None:
+        self._ask({"op": "kill", "id": identity, "signal": signum})
+
+    def pause(self, identity: str) -> None:
+        self._ask({"op": "pause", "id": identity})
+
+    def unpause(self, identity: str) -> None:
+        self._ask({"op": "unpause", "id": identity})
+
+    def sync(self, identity: str) -> None:
+        """After it, the journal on disk holds every change made so far."""
+        self._ask({"op": "sync", "id": identity})
+
+    def put_archive(self, identity: str, path: bytes, fd: int) -> None:
+        """Extract an uncompressed tar into a directory of a running container."""
+        self._ask({"op": "put_archive", "id": identity, "path": path}, [fd])
+
+    def containers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask({"op": "containers"})
+        return found
+
+    def processes(self, identity: str | None = None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask({"op": "processes", "id": identity})
+        return found
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask({"op": "status"})
+        return found
+
+    def syscalls(self) -> list[list[str]]:
+        found: list[list[str]] = self._ask({"op": "syscalls"})
+        return found
+
+    def shutdown(self) -> None:
+        """Kill every container and end the kernel; returns when it has ended."""
+        try:
+            self._ask({"op": "shutdown"})
+        except KernelError:
+            return
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                self._open().close()
+            except OSError:
+                return
+            time.sleep(0.005)
+
+
+def kernel_log_hint() -> str:
+    return "its log is kernel.log in $PYCONTAIN_RUNTIME_DIR, $XDG_RUNTIME_DIR/pycontain or /tmp/pycontain-UID"

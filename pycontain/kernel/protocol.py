@@ -1,0 +1,97 @@
+"""The control socket's frames: a 4-byte little-endian length, then a msgpack value.
+
+A client sends {"op": name, ...}; descriptors ride on the first byte of a frame (SCM_RIGHTS). The kernel answers
+{"ok": value} or {"error": message, "code": exit code, "hint": hint or None}. A connection that started or joined a
+process then receives ["output", stream, bytes] and at the end ["exit", code].
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+
+from typing import Any
+
+import msgpack
+
+LENGTH = struct.Struct("<I")
+MAX_FRAME = 64 << 20
+MAX_FDS = 8
+
+
+def pack(value: Any) -> bytes:
+    data: bytes = msgpack.packb(value, use_bin_type=True)
+    return LENGTH.pack(len(data)) + data
+
+
+def unpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, raw=False, strict_map_key=False)
+
+
+class Frames:
+    """Splits a stream into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Raises ValueError for a frame that is too large."""
+        self._buffer += data
+        found = []
+        while len(self._buffer) >= 4:
+            (size,) = LENGTH.unpack_from(self._buffer)
+            if size > MAX_FRAME:
+                raise ValueError("frame too large")
+            if len(self._buffer) < 4 + size:
+                break
+            found.append(unpack(bytes(self._buffer[4 : 4 + size])))
+            del self._buffer[: 4 + size]
+        return found
+
+
+def send(sock: socket.socket, value: Any, fds: list[int] | None = None) -> None:
+    """Send a frame on a blocking socket."""
+    data = pack(value)
+    if fds:
+        sent = sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        data = data[sent:]
+    if data:
+        sock.sendall(data)
+
+
+def receive(sock: socket.socket, size: int = 1 << 18) -> tuple[bytes, list[int]]:
+    """Bytes and descriptors; b"" at the end."""
+    data, control, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, payload in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % 4])
+    return data, list(fds)
+
+
+def runtime_directory(store_root: str) -> str:
+    """Where the kernel of a store has its socket: private to the user, short enough for a socket's name.
+
+    $PYCONTAIN_RUNTIME_DIR, else $XDG_RUNTIME_DIR/pycontain, else /tmp/pycontain-UID, and below that a digest of the
+    store's path. Raises PermissionError if somebody else owns it.
+    """
+    from hashlib import sha256  # not needed by those who import the frames only
+
+    base = os.environ.get("PYCONTAIN_RUNTIME_DIR")
+    if not base:
+        xdg = os.environ.get("XDG_RUNTIME_DIR")
+        writable = bool(xdg) and os.access(xdg or "", os.W_OK)
+        base = os.path.join(xdg or "", "pycontain") if writable else f"/tmp/pycontain-{os.getuid()}"
+    path = os.path.join(base, sha256(os.path.realpath(store_root).encode()).hexdigest()[:12])
+    for directory in (base, path):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        info = os.stat(directory, follow_symlinks=False)
+        if info.st_uid != os.getuid():
+            raise PermissionError(f"{directory} belongs to another user")
+    if info.st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+

@@ -1,0 +1,457 @@
+"""The control socket: what clients ask of the kernel. See protocol.py for the frames."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pycontain.errors import ContainerError, KernelError, PycontainError
+from pycontain.kernel import protocol, setup
+from pycontain.kernel.container import Container
+from pycontain.kernel.kernel import Kernel
+from pycontain.kernel.session import Session
+from pycontain.kernel.streams import Log
+from pycontain.kernel.task import Process
+from pycontain.kernel.vfs.proctext import host_file
+
+HIGH_WATER = 4 << 20  # bytes waiting for a client, above which its container's output is not read
+
+
+class Running:
+    """A container that runs, with what the server keeps about it."""
+
+    def __init__(self, container: Container, stubs: setup.Stubs, spec: dict[str, Any], log: Log | None) -> None:
+        self.container = container
+        self.stubs = stubs
+        self.spec = spec
+        self.log = log
+        self.sessions: list[Session] = []
+        self.waiters: list[Connection] = []
+
+
+class Connection:
+    """A client."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self.server = server
+        self.sock = sock
+        self.session: Session | None = None
+        self._frames = protocol.Frames()
+        self._fds: list[int] = []
+        self._out = bytearray()
+        sock.setblocking(False)
+        server.kernel.loop.register(sock.fileno(), self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._flush()
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            try:
+                data, fds = protocol.receive(self.sock)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            self._fds += fds
+            if not data:
+                self.close()
+                return
+            try:
+                requests = self._frames.feed(data)
+            except ValueError:
+                self.close()
+                return
+            for request in requests:
+                self._serve(request)
+
+    def _serve(self, request: Any) -> None:
+        try:
+            answer = self.server.serve(self, request)
+        except PycontainError as error:
+            self.send({"error": error.message, "hint": error.hint, "code": error.exit_code})
+        except Exception as error:
+            traceback.print_exception(error, file=sys.stderr)
+            self.send({"error": f"kernel: {type(error).__name__}: {error}", "hint": None, "code": 125})
+        else:
+            if answer is not None:
+                self.send(answer[0], answer[1])
+
+    def take_fd(self) -> int | None:
+        return self._fds.pop(0) if self._fds else None
+
+    def send(self, value: Any, fds: list[int] | None = None) -> None:
+        if self.sock.fileno() < 0:
+            return
+        data = protocol.pack(value)
+        if fds:
+            import array  # only for terminals
+
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            data = data[self.sock.sendmsg([data], rights) :]
+        self._out += data
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._out:
+                del self._out[: self.sock.send(self._out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        events = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
+        self.server.kernel.loop.poll.modify(self.sock.fileno(), events)
+        if self.session is not None:
+            self.session.pause(len(self._out) > HIGH_WATER)
+
+    def output(self, stream: int, data: bytes) -> None:
+        self.send(["output", stream, data])
+
+    def ended(self, session: Session) -> None:
+        self.send(["exit", session.exit_code])
+        self.session = None
+
+    def attach(self, session: Session) -> None:
+        self.session = session
+        session.sinks.append(self.output)
+        session.done.append(self.ended)
+
+    def close(self) -> None:
+        if self.sock.fileno() < 0:
+            return
+        self.server.kernel.loop.unregister(self.sock.fileno())
+        self.sock.close()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+        if self.session is not None:
+            self.session.pause(False)
+            if self.output in self.session.sinks:
+                self.session.sinks.remove(self.output)
+            if self.ended in self.session.done:
+                self.session.done.remove(self.ended)
+        self.server.closed(self)
+
+
+class Server:
+    """Listens, dispatches, and ends the kernel when nobody has needed it for a while."""
+
+    def __init__(self, kernel: Kernel, path: str, idle: float) -> None:
+        self.kernel = kernel
+        self.running: dict[str, Running] = {}
+        self._connections: set[Connection] = set()
+        self._idle = idle
+        self._busy_at = time.monotonic()
+        self._path = path
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if os.path.exists(path):
+            os.unlink(path)  # of a kernel that was killed: we hold the lock
+        self._listener.bind(path)
+        self._listener.listen(128)
+        self._listener.setblocking(False)
+        kernel.on_exit = self._exited
+        kernel.loop.register(self._listener.fileno(), self._accept)
+        kernel.loop.after.append(self._after)
+        kernel.loop.later(min(idle, 5.0), self._look_idle)
+        self._operations: dict[str, Callable[[Connection, dict[str, Any]], Any]] = {
+            name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
+        }
+
+    # -- connections
+
+    def _accept(self, events: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        peer = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if peer[1] not in (0, os.geteuid()):
+            sock.close()
+            return
+        self._connections.add(Connection(self, sock))
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        for running in self.running.values():
+            if connection in running.waiters:
+                running.waiters.remove(connection)
+        self._busy_at = time.monotonic()
+
+    def _look_idle(self) -> None:
+        if self.running or self._connections:
+            self._busy_at = time.monotonic()
+        elif time.monotonic() - self._busy_at >= self._idle:
+            self.kernel.loop.stop()
+            return
+        else:
+            gc.collect()  # automatic collection is off: it would stop a task in the middle of a call
+        self.kernel.loop.later(min(self._idle, 5.0), self._look_idle)
+
+    def _after(self) -> None:
+        for running in self.running.values():
+            running.container.root_fs.sync()
+
+    def close(self) -> None:
+        self._listener.close()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+    # -- requests
+
+    def serve(self, connection: Connection, request: Any) -> tuple[Any, list[int] | None] | None:
+        operation = self._operations.get(request.get("op")) if isinstance(request, dict) else None
+        if operation is None:
+            raise KernelError(f"kernel: unknown request {request!r:.80}", hint="is another version's kernel running?")
+        answer = operation(connection, request)
+        if isinstance(answer, tuple):
+            return {"ok": answer[0]}, answer[1]
+        return {"ok": answer}, None
+
+    def _find(self, request: dict[str, Any]) -> Running:
+        running = self.running.get(request["id"])
+        if running is None:
+            raise ContainerError(f"container {request['id'][:12]}: not running")
+        return running
+
+    def op_start(self, connection: Connection, request: dict[str, Any]) -> Any:
+        spec = request["spec"]
+        stdin = connection.take_fd() if request.get("stdin") else None
+        identity = spec["id"]
+        try:
+            if identity in self.running:
+                raise ContainerError(f"start container {identity[:12]}: it is running already")
+            container, stubs = setup.build(self.kernel, spec)
+            log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
+            running = Running(container, stubs, spec, log)
+            self.running[identity] = running
+            self.kernel.containers[identity] = container
+            try:
+                session = Session(self.kernel, container, spec, stdin, log, init=True)
+            except BaseException:
+                self._remove(running)
+                raise
+        finally:
+            if stdin is not None:
+                os.close(stdin)
+        running.sessions.append(session)
+        session.done.append(lambda done: self._finished(running, done))
+        self._write_state(running, session)
+        return self._joined(connection, request, session)
+
+    def op_exec(self, connection: Connection, request: dict[str, Any]) -> Any:
+        stdin = connection.take_fd() if request.get("stdin") else None
+        try:
+            running = self._find(request)
+            session = Session(self.kernel, running.container, request["spec"], stdin, None, init=False)
+        finally:
+            if stdin is not None:
+                os.close(stdin)
+        running.sessions.append(session)
+        session.done.append(running.sessions.remove)
+        return self._joined(connection, request, session)
+
+    def op_attach(self, connection: Connection, request: dict[str, Any]) -> Any:
+        running = self._find(request)
+        return self._joined(connection, {"spec": {"attach": True}}, running.sessions[0])
+
+    def _joined(self, connection: Connection, request: dict[str, Any], session: Session) -> Any:
+        if request["spec"].get("attach", True):
+            connection.attach(session)
+        value = {"pid": session.pid, "terminal": session.terminal}
+        return (value, [session.master]) if session.terminal else value
+
+    def op_signal(self, connection: Connection, request: dict[str, Any]) -> None:
+        """To the process of this connection."""
+        if connection.session is not None:
+            connection.session.signal(int(request["signal"]))
+
+    def op_kill(self, connection: Connection, request: dict[str, Any]) -> None:
+        running = self._find(request)
+        try:
+            running.sessions[0].signal(int(request["signal"]))
+        except ProcessLookupError:
+            pass
+
+    def op_pause(self, connection: Connection, request: dict[str, Any]) -> None:
+        self._signal_all(self._find(request), signal.SIGSTOP, True)
+
+    def op_unpause(self, connection: Connection, request: dict[str, Any]) -> None:
+        self._signal_all(self._find(request), signal.SIGCONT, False)
+
+    def _signal_all(self, running: Running, signum: int, paused: bool) -> None:
+        running.container.paused = paused
+        for pid in list(running.container.processes):
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                pass
+
+    def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
+        self._find(request).container.root_fs.sync()
+
+    def op_wait(self, connection: Connection, request: dict[str, Any]) -> Any:
+        running = self._find(request)
+        running.waiters.append(connection)
+        return {"waiting": True}
+
+    def op_put_archive(self, connection: Connection, request: dict[str, Any]) -> None:
+        from pycontain.kernel.archive import extract  # rarely used
+
+        fd = connection.take_fd()
+        if fd is None:
+            raise KernelError("copy into a container: no archive was sent")
+        try:
+            extract(self._find(request).container, request["path"], fd)
+        finally:
+            os.close(fd)
+
+    def op_containers(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": r.container.id,
+                "pid": r.container.init.pid if r.container.init else 0,
+                "processes": len(r.container.processes),
+                "started": r.container.started_at,
+                "paused": r.container.paused,
+            }
+            for r in self.running.values()
+        ]
+
+    def op_processes(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = request.get("id")
+        found = []
+        for running in self.running.values():
+            container = running.container
+            if wanted in (None, container.id):
+                found += [self._process(container, p) for p in container.processes.values()]
+        return found
+
+    def _process(self, container: Container, process: Process) -> dict[str, Any]:
+        text = host_file(process.pid, "stat")
+        fields = text[text.rindex(b")") + 2 :].split() if text else [b"?"] + [b"0"] * 40
+        parent = int(fields[1])
+        tick = os.sysconf("SC_CLK_TCK")
+        return {
+            "container": container.id,
+            "pid": container.inside(process.pid),
+            "host_pid": process.pid,
+            "ppid": container.inside(parent) if parent in container.processes else 0,
+            "uid": process.credentials.euid,
+            "state": fields[0].decode(),
+            "threads": len(process.threads),
+            "seconds": (int(fields[11]) + int(fields[12])) / tick,
+            "rss": int(fields[21]) * resource.getpagesize(),
+            "started": process.started,
+            "tty": int(fields[4]),
+            "command": host_file(process.pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace"),
+        }
+
+    def op_status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        memory = {}
+        for line in host_file(os.getpid(), "status").splitlines():
+            if line.startswith((b"VmRSS:", b"VmHWM:", b"RssAnon:")):
+                memory[line.split(b":")[0].decode()] = int(line.split()[1]) * 1024
+        return {
+            "pid": os.getpid(),
+            "version": setup_version(),
+            "uptime": (time.time_ns() - self.kernel.started) / 1e9,
+            "memory": memory,
+            "containers": len(self.running),
+            "processes": len(self.kernel.tasks),
+            "traps": getattr(self.kernel.platform, "traps", 0),
+            "restarts": getattr(self.kernel.platform, "restarts", 0),
+            "unknown_calls": dict(self.kernel.unknown_calls),
+            "failures": dict(self.kernel.failures),
+        }
+
+    def op_syscalls(self, connection: Connection, request: dict[str, Any]) -> list[list[str]]:
+        return [[row.name, row.status, row.note] for row in self.kernel.rows.values()]
+
+    def op_shutdown(self, connection: Connection, request: dict[str, Any]) -> None:
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """Kill every container, and end when their ends have been recorded."""
+        for running in self.running.values():
+            self.kernel.kill_all(running.container)
+        if not self.running:
+            self.kernel.loop.stop()
+        else:
+            self.kernel.loop.later(0.02, self.shut_down)
+
+    # -- ends
+
+    def _exited(self, process: Process, status: int) -> None:
+        running = self.running.get(process.container.id)
+        if running is None:
+            return
+        for session in list(running.sessions):
+            if session.process is process:
+                session.ended(status)
+        init = running.sessions[0] if running.sessions else None
+        if init is not None and init.init and init.status is not None and not running.container.processes:
+            init.finish()
+
+    def _finished(self, running: Running, session: Session) -> None:
+        """The first process and all others have gone."""
+        for other in [s for s in running.sessions if s is not session]:
+            other.finish()
+        self._write_state(running, session)
+        self._remove(running)
+        for waiter in running.waiters:
+            waiter.send(["exit", session.exit_code])
+        self._busy_at = time.monotonic()
+
+    def _remove(self, running: Running) -> None:
+        container = running.container
+        self.running.pop(container.id, None)
+        self.kernel.containers.pop(container.id, None)
+        try:
+            running.stubs.remove()
+        finally:
+            container.root_fs.close()
+        if running.log is not None:
+            running.log.close()
+        directory = container.directory
+        for name in os.listdir(directory):
+            if name in ("dev", "shm", "sys") or name.startswith("tmpfs-"):
+                shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+        if running.spec.get("remove") and container.init is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _write_state(self, running: Running, session: Session) -> None:
+        if running.spec.get("remove") and session.exit_code is not None:
+            return
+        ended = session.exit_code is not None
+        state = {
+            "status": "exited" if ended else "running",
+            "pid": 0 if ended else session.pid,
+            "exit_code": session.exit_code if ended else 0,
+            "started": session.started,
+            "finished": time.time_ns() if ended else 0,
+        }
+        path = os.path.join(running.container.directory, "state.json")
+        with open(path + "~", "w") as file:
+            json.dump(state, file)
+        os.rename(path + "~", path)
+
+
+def setup_version() -> str:
+    from pycontain import __version__
+
+    return __version__
