@@ -1,0 +1,49 @@
+"""pycontain top: list a container's processes."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from pycontain.cli.options import UsageError
+from pycontain.cli.output import align
+from pycontain.engine.containers import find
+from pycontain.engine.engine import Engine
+from pycontain.engine.state import live_containers, state_of
+from pycontain.errors import ContainerError
+
+HEADER = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
+
+
+@click.command()
+@click.argument("container")
+@click.argument("ps_options", metavar="[ps OPTIONS]", nargs=-1)
+def top(container: str, ps_options: tuple[str, ...]) -> None:
+    """List a container's processes, with the numbers that it knows them by."""
+    if ps_options:
+        raise UsageError("top: ps's options are not there yet")
+    engine = Engine()
+    found = find(engine, container)
+    kernel = engine.running_kernel()
+    if kernel is None or not state_of(found, live_containers(engine)).is_running:
+        raise ContainerError(f"top {found.name}: the container is not running")
+    rows: list[tuple[str, ...]] = [HEADER]
+    for process in kernel.processes():
+        if process["container"] != found.id:
+            continue
+        cpu = int(process.get("cpu") or 0)
+        rows.append(
+            (
+                str(process.get("user", "")),
+                str(process["pid"]),
+                str(process.get("ppid", 0)),
+                "0",
+                time.strftime("%H:%M", time.localtime(int(process.get("started") or 0) // 10**9)),
+                str(process.get("tty") or "?"),
+                f"{cpu // 3600:02}:{cpu // 60 % 60:02}:{cpu % 60:02}",
+                str(process["command"]),
+            )
+        )
+    for line in align(rows):
+        print(line)
