@@ -41,18 +41,36 @@ _LIBC = tuple(
         "libgcc_s*",
     )
 )
-_COMPILER = (
-    "/usr/lib/gcc/*/*",
-    "/usr/libexec/gcc/*/*",
-    "/usr/include",
-    *_LIBC,
+_HEADER_NAMES = (
+    "*.h arpa asm asm-generic bits gnu linux misc mtd net netash netatalk netax25 neteconet netinet"
+    " netipx netiucv netpacket netrom netrose nfs protocols rdma rpc rpcsvc scsi sound sys video"
+)
+_DRIVER_NAMES = (
+    "cc1 collect2 lto-wrapper liblto_plugin.so include include-fixed *crt*.o libgcc*.a libgcc_s.so"
+    " libgcov.a libatomic.* libgomp.* libgomp.spec libquadmath.* libssp*"
+)
+_HEADERS = tuple(
+    f"/usr/include{where}/{name}" for where in ("", f"/{_TRIPLE}") for name in _HEADER_NAMES.split()
+)
+"""Those of libc and the kernel; /usr/include as a whole would bring the headers of every library here."""
+_DRIVER = tuple(
+    f"/usr/{place}/gcc/*/*/{name}" for place in ("lib", "libexec") for name in _DRIVER_NAMES.split()
+)
+_COMPILER = (*_DRIVER, *_HEADERS, *_LIBC)
+_PLUS = (
+    "/usr/lib/gcc/*/*/cc1plus",
+    "/usr/libexec/gcc/*/*/cc1plus",
+    "/usr/lib/gcc/*/*/lib*c++*",
+    "/usr/include/c++",
+    f"/usr/include/{_TRIPLE}/c++",
+    f"/usr/lib/{_TRIPLE}/libstdc++*",
 )
 
 TABLE: tuple[tuple[str, Companions], ...] = (
     (r"(.*-)?(gcc|cc|cpp)(-\d+)?", Companions(_COMPILER, ("as", "ld", "ar", "ranlib", "nm", "strip"))),
     (
         r"(.*-)?(g\+\+|c\+\+)(-\d+)?",
-        Companions((*_COMPILER, f"/usr/lib/{_TRIPLE}/libstdc++*"), ("as", "ld", "ar")),
+        Companions((*_COMPILER, *_PLUS), ("as", "ld", "ar")),
     ),
     (r"(.*-)?ld(\.bfd)?", Companions((f"/usr/lib/{_TRIPLE}/ldscripts", "/usr/lib/ldscripts"))),
     (
