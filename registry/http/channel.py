@@ -137,7 +137,23 @@ class TLSChannel(Channel):
         try:
             self.sock.do_handshake()
         except (OSError, ValueError) as error:
+            if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+                self._explain()
             raise Disconnected(f"handshake: {error}") from error
+
+    def _explain(self) -> None:
+        """Tell a client that speaks plain HTTP, in plain HTTP."""
+        text = b"this registry speaks TLS: use https\n"
+        head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(text)
+        try:
+            os.write(self.sock.fileno(), head + text)
+            # What it sent is read before we close, for a reset would destroy the answer.
+            self.finish()
+            socket.socket.settimeout(self.sock, 1.0)
+            while socket.socket.recv(self.sock, 4096):
+                pass
+        except (OSError, Disconnected):
+            pass  # it did not wait
 
     def receive_now(self, size: int) -> bytes | None:
         try:

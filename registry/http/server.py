@@ -346,10 +346,15 @@ class Server:
 
 
 def _head_decided(buffer: bytearray) -> bool:
-    """Whether a head is complete, or too long to become one."""
+    """Whether a head is complete, or can no longer become one.
+
+    The second matters for clients that try TLS first: podman waits 10 s for an answer to its hello.
+    """
     while buffer.startswith(b"\r\n"):
         del buffer[:2]
-    return b"\r\n\r\n" in buffer or len(buffer) > MAX_HEAD
+    if b"\r\n\r\n" in buffer or len(buffer) > MAX_HEAD:
+        return True
+    return bool(buffer) and not (chr(buffer[0]).isalpha() and buffer[0] < 128) and buffer != b"\r"
 
 
 def _describe(error: Exception) -> str:
