@@ -29,18 +29,16 @@ def top(container: str, ps_options: tuple[str, ...]) -> None:
     if kernel is None or not state_of(found, live_containers(engine)).is_running:
         raise ContainerError(f"top {found.name}: the container is not running")
     rows: list[tuple[str, ...]] = [HEADER]
-    for process in kernel.processes():
-        if process["container"] != found.id:
-            continue
-        cpu = int(process.get("cpu") or 0)
+    for process in kernel.processes(found.id):
+        cpu = int(process["seconds"])
         rows.append(
             (
-                str(process.get("user", "")),
+                str(process["uid"]),
                 str(process["pid"]),
-                str(process.get("ppid", 0)),
+                str(process["ppid"]),
                 "0",
-                time.strftime("%H:%M", time.localtime(int(process.get("started") or 0) // 10**9)),
-                str(process.get("tty") or "?"),
+                time.strftime("%H:%M", time.localtime(process["started"] // 10**9)),
+                "pts/0" if process["tty"] else "?",
                 f"{cpu // 3600:02}:{cpu // 60 % 60:02}:{cpu % 60:02}",
                 str(process["command"]),
             )

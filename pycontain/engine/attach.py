@@ -120,6 +120,9 @@ class Attachment:
     def run(self, signals: Signals) -> int:
         """Until the program ends: its exit code. Raises Detached or Interrupted where we leave before."""
         try:
+            code = self._read_events() if self._session.pending else None
+            if code is not None:
+                return code
             while True:
                 code = self._round(signals)
                 if code is not None:
@@ -157,13 +160,11 @@ class Attachment:
     # -- output
 
     def _read_events(self) -> int | None:
-        while True:
-            event = self._session.read_event()
-            if event is None:
-                return None
+        for event in self._session.read_events():
             if event[0] == "exit":
                 return int(event[1])
             self._write(event[1], event[2])
+        return None
 
     def _write(self, stream: int, data: bytes) -> None:
         fd = self._out.get(stream)

@@ -57,7 +57,7 @@ def state_of(container: Container, live: Mapping[str, dict[str, Any]]) -> State:
         row = live.get(container.id)
         if row is None:
             return _settled(container, state)
-        if row.get("status") == "paused":
+        if row.get("paused"):
             return state._replace(status="paused")
     return state if state.is_running else state._replace(pid=0)
 

@@ -50,17 +50,25 @@ def stop(
     if timeout is None:
         own = config.get("StopTimeout")
         timeout = DEFAULT_TIMEOUT if own is None else own
-    kernel.kill(container.id, number)
-    if kernel.wait(container.id, None if timeout < 0 else timeout) is None:
-        kernel.kill(container.id, signal.SIGKILL)
-        kernel.wait(container.id)
+    try:
+        kernel.kill(container.id, number)
+        if kernel.wait(container.id, None if timeout < 0 else timeout) is None:
+            kernel.kill(container.id, signal.SIGKILL)
+            kernel.wait(container.id)
+    except ContainerError:
+        if state_of(container, live_containers(engine)).is_running:
+            raise
+        # it ended by itself between two of our questions
 
 
 def wait(engine: Engine, container: Container) -> int:
     """The exit code, once the container has ended."""
     if state_of(container, live_containers(engine)).is_running:
         kernel = engine.running_kernel()
-        code = kernel.wait(container.id) if kernel is not None else None
+        try:
+            code = kernel.wait(container.id) if kernel is not None else None
+        except ContainerError:  # it has ended meanwhile
+            code = None
         if code is not None:
             return code
     return state_of(container, live_containers(engine)).exit_code

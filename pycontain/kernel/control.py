@@ -44,6 +44,11 @@ class Session:
         """Readable when read_events() has something to say."""
         return self._sock.fileno()
 
+    @property
+    def pending(self) -> bool:
+        """Whether events are here already, that the descriptor does not tell of."""
+        return bool(self._events)
+
     def read_events(self) -> list[Any]:
         """Blocks for at least one of ("output", stream, bytes) and ("exit", code). KernelError if the kernel died."""
         while True:
@@ -217,9 +222,10 @@ class KernelClient:
         """Join the first process's output, and its terminal if it has one."""
         return self._session({"op": "attach", "id": identity}, None)
 
-    def wait(self, identity: str) -> int:
-        """Until a running container ends; its exit code."""
+    def wait(self, identity: str, timeout: float | None = None) -> int | None:
+        """Until a running container ends; its exit code. None if it still runs after `timeout` seconds."""
         sock = self._open()
+        deadline = None if timeout is None else time.monotonic() + timeout
         with sock:
             protocol.send(sock, {"op": "wait", "id": identity})
             _, _, rest, frames = self._answer(sock)
@@ -228,7 +234,12 @@ class KernelClient:
                     if isinstance(value, list) and value[0] == "exit":
                         code: int = value[1]
                         return code
-                data, _ = protocol.receive(sock)
+                if deadline is not None:
+                    sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                try:
+                    data, _ = protocol.receive(sock)
+                except TimeoutError:
+                    return None
                 if not data:
                     raise KernelError("the kernel process has gone", hint=kernel_log_hint())
                 rest = frames.feed(data)
