@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
+import select
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.errors import (
     CannotRun,
@@ -18,6 +17,12 @@ from pycontain.errors import (
 )
 from pycontain.kernel import protocol
 
+TYPE_CHECKING = False  # what typing itself costs at start-up is spared; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LOG_HINT = "its log is kernel.log in $PYCONTAIN_RUNTIME_DIR, $XDG_RUNTIME_DIR/pycontain or /tmp/pycontain-UID"
 START_TIMEOUT = 20.0  # seconds until a kernel that does not answer is reported
 
 
@@ -33,7 +38,7 @@ class Session:
     pid: on the host. master: the terminal's master (write input to it, set its window size), None without one.
     """
 
-    def __init__(self, sock: socket.socket, pid: int, master: int | None, frames: protocol.Frames) -> None:
+    def __init__(self, sock: socket, pid: int, master: int | None, frames: protocol.Frames) -> None:
         self.pid = pid
         self.master = master
         self._sock = sock
@@ -41,39 +46,41 @@ class Session:
         self._events: list[Any] = []
 
     def fileno(self) -> int:
-        """Readable when read_events() has something to say."""
+        """Readable when read_event() may have something to say."""
         return self._sock.fileno()
 
-    @property
-    def pending(self) -> bool:
-        """Whether events are here already, that the descriptor does not tell of."""
-        return bool(self._events)
+    def read_event(self) -> tuple[Any, ...] | None:
+        """("output", stream, bytes), ("exit", code), or None: nothing complete has come yet. Never blocks.
 
-    def read_events(self) -> list[Any]:
-        """Blocks for at least one of ("output", stream, bytes) and ("exit", code). KernelError if the kernel died."""
-        while True:
-            if self._events:
-                events, self._events = self._events, []
-                return events
+        Raises KernelError if the kernel has gone.
+        """
+        if not self._events:
             try:
-                data, _ = protocol.receive(self._sock)
+                data, _ = protocol.receive(self._sock, wait=False)
+            except BlockingIOError:
+                return None
             except ConnectionError:
                 data = b""
             if not data:
-                raise KernelError("the kernel process has gone, and its containers with it", hint=kernel_log_hint())
+                raise KernelError("the kernel process has gone, and its containers with it", hint=LOG_HINT)
             self.add(self._frames.feed(data))
+        return self._events.pop(0) if self._events else None
 
     def add(self, values: list[Any]) -> None:
-        """Frames that came together with the first answer; answers to signals are dropped."""
+        """Frames that have come; the answers to signals say nothing."""
         self._events += [tuple(value) for value in values if isinstance(value, list)]
 
     def run(self, on_output: Callable[[int, bytes], None]) -> int:
         """Until the end; returns the exit code (128+n for a signal)."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
         while True:
-            for event in self.read_events():
-                if event[0] == "exit":
-                    code: int = event[1]
-                    return code
+            event = self.read_event()
+            if event is None:
+                poll.poll()
+            elif event[0] == "exit":
+                return int(event[1])
+            else:
                 on_output(event[1], event[2])
 
     def signal(self, signum: int) -> None:
@@ -85,6 +92,19 @@ class Session:
         if self.master is not None:
             os.close(self.master)
             self.master = None
+
+
+class Connection:
+    """A socket that is closed at the end of a with statement (the C socket does not do that)."""
+
+    def __init__(self, sock: socket) -> None:
+        self.sock = sock
+
+    def __enter__(self) -> socket:
+        return self.sock
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
 
 
 class KernelClient:
@@ -112,8 +132,8 @@ class KernelClient:
         assert client is not None
         return client
 
-    def _open(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def _open(self) -> socket:
+        sock = socket(AF_UNIX, SOCK_STREAM)
         try:
             sock.connect(os.path.join(self.directory, "kernel.sock"))
         except BaseException:
@@ -169,15 +189,17 @@ class KernelClient:
         return lines[-1] if lines else f"nothing in {log}"
 
     def _ask(self, request: dict[str, Any], fds: list[int] | None = None) -> Any:
-        try:
-            sock = self._open()
-        except OSError as error:
-            raise KernelError(f"ask the kernel: {error.strerror}", hint="it may have ended") from None
-        with sock:
+        with self._connection() as sock:
             protocol.send(sock, request, fds)
             return self._answer(sock)[0]
 
-    def _answer(self, sock: socket.socket) -> tuple[Any, list[int], list[Any], protocol.Frames]:
+    def _connection(self) -> Connection:
+        try:
+            return Connection(self._open())
+        except OSError as error:
+            raise KernelError(f"ask the kernel: {error.strerror}", hint="it may have ended") from None
+
+    def _answer(self, sock: socket) -> tuple[Any, list[int], list[Any], protocol.Frames]:
         frames = protocol.Frames()
         fds: list[int] = []
         while True:
@@ -187,7 +209,7 @@ class KernelClient:
                 data, more = b"", []
             fds += more
             if not data:
-                raise KernelError("the kernel process has gone", hint=kernel_log_hint())
+                raise KernelError("the kernel process has gone", hint=LOG_HINT)
             values = frames.feed(data)
             if values:
                 if "error" in values[0]:
@@ -196,10 +218,7 @@ class KernelClient:
 
     def _session(self, request: dict[str, Any], stdin: int | None) -> Session:
         request["stdin"] = stdin is not None
-        try:
-            sock = self._open()
-        except OSError as error:
-            raise KernelError(f"ask the kernel: {error.strerror}", hint="it may have ended") from None
+        sock = self._connection().sock
         try:
             protocol.send(sock, request, None if stdin is None else [stdin])
             value, fds, rest, frames = self._answer(sock)
@@ -218,30 +237,31 @@ class KernelClient:
         """One more process in a running container."""
         return self._session({"op": "exec", "id": identity, "spec": spec}, stdin)
 
-    def attach(self, identity: str) -> Session:
-        """Join the first process's output, and its terminal if it has one."""
-        return self._session({"op": "attach", "id": identity}, None)
+    def attach(self, identity: str, stdin: int | None = None) -> Session:
+        """Join the first process's output from now on, and its terminal if it has one.
+
+        stdin: read by the kernel and written to the process's standard input, where that was kept open (-i).
+        """
+        return self._session({"op": "attach", "id": identity}, stdin)
 
     def wait(self, identity: str, timeout: float | None = None) -> int | None:
-        """Until a running container ends; its exit code. None if it still runs after `timeout` seconds."""
-        sock = self._open()
+        """Until a running container ends; its exit code, or None after timeout seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with sock:
+        with self._connection() as sock:
             protocol.send(sock, {"op": "wait", "id": identity})
             _, _, rest, frames = self._answer(sock)
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLIN)
             while True:
                 for value in rest:
                     if isinstance(value, list) and value[0] == "exit":
-                        code: int = value[1]
-                        return code
-                if deadline is not None:
-                    sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                try:
-                    data, _ = protocol.receive(sock)
-                except TimeoutError:
+                        return int(value[1])
+                left = None if deadline is None else max(deadline - time.monotonic(), 0) * 1000
+                if not poll.poll(left):
                     return None
+                data, _ = protocol.receive(sock)
                 if not data:
-                    raise KernelError("the kernel process has gone", hint=kernel_log_hint())
+                    raise KernelError("the kernel process has gone", hint=LOG_HINT)
                 rest = frames.feed(data)
 
     def kill(self, identity: str, signum: int) -> None:
@@ -291,6 +311,3 @@ class KernelClient:
                 return
             time.sleep(0.005)
 
-
-def kernel_log_hint() -> str:
-    return "its log is kernel.log in $PYCONTAIN_RUNTIME_DIR, $XDG_RUNTIME_DIR/pycontain or /tmp/pycontain-UID"

@@ -51,24 +51,25 @@ class Frames:
         return found
 
 
-def send(sock: socket.socket, value: Any, fds: list[int] | None = None) -> None:
+def send(sock: socket, value: Any, fds: list[int] | None = None) -> None:
     """Send a frame on a blocking socket."""
     data = pack(value)
     if fds:
-        sent = sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
-        data = data[sent:]
+        rights = struct.pack(f"{len(fds)}i", *fds)
+        data = data[sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, rights)]) :]
     if data:
         sock.sendall(data)
 
 
-def receive(sock: socket.socket, size: int = 1 << 18) -> tuple[bytes, list[int]]:
-    """Bytes and descriptors; b"" at the end."""
-    data, control, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
+def receive(sock: socket, size: int = 1 << 18, *, wait: bool = True) -> tuple[bytes, list[int]]:
+    """Bytes and descriptors; b"" at the end. wait=False: BlockingIOError where there is nothing yet."""
+    flags = MSG_CMSG_CLOEXEC if wait else MSG_CMSG_CLOEXEC | MSG_DONTWAIT
+    data, control, _, _ = sock.recvmsg(size, CMSG_SPACE(4 * MAX_FDS), flags)
+    fds: list[int] = []
     for level, kind, payload in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % 4])
-    return data, list(fds)
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds += struct.unpack(f"{len(payload) // 4}i", payload[: len(payload) // 4 * 4])
+    return data, fds
 
 
 def runtime_directory(store_root: str) -> str:

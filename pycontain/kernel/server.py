@@ -96,10 +96,8 @@ class Connection:
             return
         data = protocol.pack(value)
         if fds:
-            import array  # only for terminals
-
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-            data = data[self.sock.sendmsg([data], rights) :]
+            rights = struct.pack(f"{len(fds)}i", *fds)
+            data = data[self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]) :]
         self._out += data
         self._flush()
 
@@ -266,8 +264,16 @@ class Server:
         return self._joined(connection, request, session)
 
     def op_attach(self, connection: Connection, request: dict[str, Any]) -> Any:
-        running = self._find(request)
-        return self._joined(connection, {"spec": {"attach": True}}, running.sessions[0])
+        stdin = connection.take_fd() if request.get("stdin") else None
+        try:
+            session = self._find(request).sessions[0]
+        except BaseException:
+            if stdin is not None:
+                os.close(stdin)
+            raise
+        if stdin is not None:
+            session.feed(stdin)
+        return self._joined(connection, {"spec": {"attach": True}}, session)
 
     def _joined(self, connection: Connection, request: dict[str, Any], session: Session) -> Any:
         if request["spec"].get("attach", True):
@@ -310,15 +316,13 @@ class Server:
         return {"waiting": True}
 
     def op_put_archive(self, connection: Connection, request: dict[str, Any]) -> None:
-        from pycontain.kernel.archive import extract  # rarely used
+        from pycontain.unionfs.extract import extract  # rarely used, and imports tarfile
 
         fd = connection.take_fd()
         if fd is None:
             raise KernelError("copy into a container: no archive was sent")
-        try:
-            extract(self._find(request).container, request["path"], fd)
-        finally:
-            os.close(fd)
+        with open(fd, "rb") as file:
+            extract(self._find(request).container.root_fs, request["path"], file)
 
     def op_containers(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
         return [
@@ -354,12 +358,22 @@ class Server:
             "uid": process.credentials.euid,
             "state": fields[0].decode(),
             "threads": len(process.threads),
-            "seconds": (int(fields[11]) + int(fields[12])) / tick,
+            "user": self._user_name(container, process.credentials.euid),
+            "cpu": (int(fields[11]) + int(fields[12])) / tick,
             "rss": int(fields[21]) * resource.getpagesize(),
             "started": process.started,
             "tty": int(fields[4]),
             "command": host_file(process.pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace"),
         }
+
+    @staticmethod
+    def _user_name(container: Container, uid: int) -> str:
+        """The name in the container's /etc/passwd, else the number."""
+        for line in setup.reader(container)(b"/etc/passwd").splitlines():
+            fields = line.split(b":")
+            if len(fields) > 2 and fields[2] == b"%d" % uid:
+                return fields[0].decode("utf-8", "replace")
+        return str(uid)
 
     def op_status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         memory = {}
@@ -368,7 +382,7 @@ class Server:
                 memory[line.split(b":")[0].decode()] = int(line.split()[1]) * 1024
         return {
             "pid": os.getpid(),
-            "version": setup_version(),
+            "version": version(),
             "uptime": (time.time_ns() - self.kernel.started) / 1e9,
             "memory": memory,
             "containers": len(self.running),
@@ -451,7 +465,7 @@ class Server:
         os.rename(path + "~", path)
 
 
-def setup_version() -> str:
+def version() -> str:
     from pycontain import __version__
 
     return __version__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel import setup
 from pycontain.kernel.container import Container
-from pycontain.kernel.streams import STDERR, STDOUT, Log, Output, open_terminal
+from pycontain.kernel.streams import CHUNK, STDERR, STDOUT, Log, Output, open_terminal
 from pycontain.kernel.task import Process
 from pycontain.platforms.base import Launch
 
@@ -108,6 +109,52 @@ class Session:
             self.log.write(stream, data)
         for sink in self.sinks:
             sink(stream, data)
+
+    def feed(self, source: int) -> None:
+        """Copy what a client sends into the process's standard input, where that is a pipe of ours. Closes source."""
+        if self.stdin_writer < 0:
+            os.close(source)
+            return
+        os.set_blocking(source, False)
+        os.set_blocking(self.stdin_writer, False)
+        loop = self.kernel.loop
+        pending = bytearray()
+
+        def stop() -> None:
+            loop.unregister(source)
+            os.close(source)
+
+        def ready(events: int) -> None:
+            try:
+                data = os.read(source, CHUNK)
+            except BlockingIOError:
+                return
+            pending.extend(data)
+            if not data:
+                stop()
+                if not pending and self.stdin_writer >= 0:
+                    os.close(self.stdin_writer)
+                    self.stdin_writer = -1
+                return
+            push()
+
+        def push(events: int = 0) -> None:
+            while pending and self.stdin_writer >= 0:
+                try:
+                    del pending[: os.write(self.stdin_writer, pending)]
+                except BlockingIOError:
+                    loop.poll.modify(source, 0)  # not read until the process has taken what there is
+                    loop.later(0.01, push_later)
+                    return
+                except OSError:
+                    pending.clear()
+
+        def push_later() -> None:
+            push()
+            if not pending and source in loop.handlers:
+                loop.poll.modify(source, select.EPOLLIN)
+
+        loop.register(source, ready)
 
     def pause(self, paused: bool) -> None:
         for output in self.outputs:

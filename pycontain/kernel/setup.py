@@ -190,7 +190,7 @@ def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: in
 
 def login(container: Container, spec: dict[str, Any]) -> tuple[Task, bytes]:
     """A task as the account and in the directory that a specification asks for; and the account's home."""
-    read = _reader(container)
+    read = reader(container)
     account = accounts.resolve(spec.get("user") or "", list(spec.get("groups") or []), read)
     who = Credentials.login(account.uid, account.gid, account.groups, container.bounding)
     task = container.kernel.new_process(container, who)
@@ -199,7 +199,7 @@ def login(container: Container, spec: dict[str, Any]) -> tuple[Task, bytes]:
     return task, account.home
 
 
-def _reader(container: Container) -> accounts.Reader:
+def reader(container: Container) -> accounts.Reader:
     root = container.kernel.new_process(container, Credentials.login(0, 0, frozenset(), ALL_CAPABILITIES))
 
     def read(path: bytes) -> bytes:
