@@ -100,8 +100,7 @@ def connect(store: Store) -> Kernel:
     """The emulated kernel, started where it does not run."""
     from pycontain.kernel.control import KernelClient  # only where something runs
 
-    kernel: Kernel = KernelClient.connect(store.root, start=True)
-    return kernel
+    return KernelClient.ensure(store.root)
 
 
 class Finder:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pycontain.errors import ImageError, NotFound, StoreError
 from pycontain.image.descriptor import Descriptor
+from pycontain.store.newfile import NewFile
 
 if TYPE_CHECKING:
     from pycontain.store import Store
@@ -74,11 +75,12 @@ class StepCache:
             "diff_id": record.diff_id,
             "created": record.created,
         }
-        path = os.path.join(self.directory, key)
-        temporary = f"{path}.{os.getpid()}~"
-        with open(temporary, "w") as file:
-            json.dump(value, file)
-        os.rename(temporary, path)
+        new = NewFile(self.directory)
+        try:
+            new.write(json.dumps(value).encode())
+            new.commit(os.path.join(self.directory, key), sync=False, replace=True)
+        finally:
+            new.close()
 
     def trim(self) -> None:
         """Drop the least recently used records over the limit."""

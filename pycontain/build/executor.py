@@ -394,7 +394,7 @@ class Executor:
             return record
         layer = self.store.layers.get(record.diff_id)
         with (
-            open(os.path.join(layer.path, "tar"), "rb") as tar,
+            open(layer.tar_path, "rb") as tar,
             self.store.layers.sink(self.options.compression) as sink,
         ):
             while chunk := tar.read(1 << 20):

@@ -12,6 +12,8 @@ import time
 
 import msgpack
 
+from pycontain.store.newfile import NewFile
+
 RACY = 50_000_000  # ns; the kernel's coarse clock ticks every 4 to 10 ms
 RACY_WHOLE_SECONDS = 2_000_000_000  # file systems that keep whole seconds only
 SPARE = 10_000  # entries of files that were not asked for are kept up to this many
@@ -61,12 +63,15 @@ class FileHashes:
         entries = {**self._load(), **self._used}
         if len(entries) > len(self._used) + SPARE:
             entries = self._used
-        temporary = f"{self.path}.{os.getpid()}~"
+        directory = os.path.dirname(self.path)
         try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(msgpack.packb(entries))
-            os.rename(temporary, self.path)
+            os.makedirs(directory, exist_ok=True)
+            new = NewFile(directory)
+            try:
+                new.write(msgpack.packb(entries))
+                new.commit(self.path, sync=False, replace=True)
+            finally:
+                new.close()
         except OSError:
             return
         self._changed = False
