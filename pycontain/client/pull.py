@@ -14,7 +14,6 @@ from pycontain.client.transport import Transport
 from pycontain.errors import ImageError, NotFound, RegistryError
 from pycontain.image.config import ImageConfig
 from pycontain.image.descriptor import Descriptor
-from pycontain.image.digest import digest_bytes
 from pycontain.image.manifest import Index, Manifest, parse_manifest
 from pycontain.image.platform import Platform
 from pycontain.image.reference import Reference
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from pycontain.store import Image, Store
 
 PARALLEL = 4
-ANNOTATION_DIGEST = "io.pycontain.digest"
-"""On a tag's descriptor: the digest that the registry gave for the tag, where that is an index's."""
-
 _MAX_NESTING = 4  # indexes in indexes
 
 
@@ -104,40 +100,48 @@ class _Pull:
         current = self._current()
         if current:
             return current
-        fetched = self._repository.manifest(self._ref.target)
-        top = fetched
+        with self._store.lease():
+            return self._fetch()
+
+    def _current(self) -> Pulled | None:
+        """The image if the store has it and the registry's tag has not moved: one HEAD."""
+        try:
+            image = self._store.image(self._ref, self._platform)
+            layers = _layers(image.manifest, image.config)
+        except (NotFound, ImageError):
+            return None
+        if self._platform is not None and not _platform_of(image.config).matches(self._platform):
+            return None
+        if not all(self._has(*layer) for layer in layers):
+            return None
+        digest = self._repository.manifest_digest(self._ref.target)
+        return Pulled(image, digest, False) if digest == image.target.digest else None
+
+    def _fetch(self) -> Pulled:
+        """The manifest, through indexes if need be, then everything that it names."""
+        top = fetched = self._repository.manifest(self._ref.target)
+        documents = [fetched]
         manifest = parse_manifest(fetched.data, fetched.media_type or None)
-        for _ in range(_MAX_NESTING):
-            if isinstance(manifest, Manifest):
-                break
+        target = Descriptor(manifest.media_type, fetched.digest, len(fetched.data))
+        while isinstance(manifest, Index):
+            if len(documents) > _MAX_NESTING:
+                raise ImageError(
+                    f"pull {self._ref.familiar}: more than {_MAX_NESTING} indexes inside each other"
+                )
             fetched, manifest = self._choose(manifest)
-        else:
-            raise ImageError(f"pull {self._ref.familiar}: more than {_MAX_NESTING} indexes inside each other")
+            documents.append(fetched)
         if not manifest.is_image:
             kind = manifest.artifact_type or manifest.config.media_type
             raise ImageError(
                 f"pull {self._ref.familiar}: it is an artifact of type {kind[:100]!r}, not an image"
             )
-        # In the store a manifest's digest is its sha256; a registry may have named it otherwise.
-        digest = digest_bytes(fetched.data)
-        annotations = {ANNOTATION_DIGEST: top.digest} if top.digest != digest else None
-        descriptor = Descriptor(manifest.media_type, digest, len(fetched.data), annotations)
-        fresh = self._bring(manifest, fetched, descriptor)
-        return Pulled(self._store.image(str(self._ref)), top.digest, fresh)
-
-    def _current(self) -> Pulled | None:
-        """The image if the store has it and the registry's tag has not moved: one HEAD."""
-        try:
-            image = self._store.image(str(self._ref))
-        except NotFound:
-            return None
-        known = (image.descriptor.annotations or {}).get(ANNOTATION_DIGEST, image.descriptor.digest)
-        if self._platform is not None and not _platform_of(image.config).matches(self._platform):
-            return None
-        if not all(self._has(*layer) for layer in _layers(image.manifest, image.config)):
-            return None
-        digest = self._repository.manifest_digest(self._ref.target)
-        return Pulled(image, known, False) if digest == known else None
+        before = self._store.tags.get(self._ref)
+        config = self._bring(manifest)
+        for document in reversed(documents):
+            self._write(document.digest, document.data)
+        self._store.tags.set(self._ref, target)
+        image = self._store.image(self._ref, self._platform or _platform_of(config))
+        return Pulled(image, top.digest, before is None or before.digest != target.digest)
 
     def _choose(self, index: Index) -> tuple[Fetched, Manifest | Index]:
         chosen = index.select(self._platform or Platform.host(), self._ref.familiar)
@@ -149,14 +153,14 @@ class _Pull:
             )
         return fetched, parse_manifest(fetched.data, chosen.media_type)
 
-    def _bring(self, manifest: Manifest, fetched: Fetched, descriptor: Descriptor) -> bool:
-        """Load what is missing and tag the image. Returns whether the tag is a new one, or moved."""
+    def _bring(self, manifest: Manifest) -> ImageConfig:
+        """Load config and layers, as far as they are missing; returns the config."""
         blobs = self._store.blobs
-        if blobs.has(manifest.config.digest):
-            config_data = blobs.read(manifest.config.digest)
+        if blobs.has(manifest.config.digest, manifest.config.size):
+            data = blobs.read(manifest.config.digest)
         else:
-            config_data = self._repository.read_blob(manifest.config)
-        config = ImageConfig.from_bytes(config_data)
+            data = self._repository.read_blob(manifest.config)
+        config = ImageConfig.from_bytes(data)
         if self._platform is not None and not _platform_of(config).matches(self._platform):
             raise ImageError(
                 f"pull {self._ref.familiar}: it is for {_platform_of(config)}, not for {self._platform}"
@@ -165,13 +169,13 @@ class _Pull:
         for layer, _ in layers:
             self._progress.layer(layer.digest, status.PULLING, 0, layer.size)
         self._load(layers)
-        with blobs.writer() as writer:
-            writer.write(config_data)
-            writer.commit(manifest.config.digest, manifest.config.size)
-        blobs.write_bytes(fetched.data)
-        before = self._store.tags.get(self._ref)
-        self._store.tags.set(self._ref, descriptor)
-        return before is None or before.digest != descriptor.digest
+        self._write(manifest.config.digest, data)
+        return config
+
+    def _write(self, digest: str, data: bytes) -> None:
+        with self._store.blobs.writer(digest.partition(":")[0]) as writer:
+            writer.write(data)
+            writer.commit(digest, len(data))
 
     def _load(self, layers: Sequence[tuple[Descriptor, str]]) -> None:
         """Load the layers, several at a time; the first failure stops all."""
@@ -195,7 +199,7 @@ class _Pull:
             pool.shutdown(wait=True)
 
     def _has(self, layer: Descriptor, diff_id: str) -> bool:
-        if not self._store.blobs.has(layer.digest):
+        if not self._store.blobs.has(layer.digest, layer.size):
             return False
         try:
             self._store.layers.get(diff_id)
@@ -210,7 +214,7 @@ class _Pull:
         if self._has(layer, diff_id):
             show(layer.digest, status.EXISTS, layer.size, layer.size)
             return
-        if self._store.blobs.has(layer.digest):
+        if self._store.blobs.has(layer.digest, layer.size):
             show(layer.digest, status.EXTRACTING, 0, layer.size)
             self._store.layers.ensure(layer, diff_id)
         else:

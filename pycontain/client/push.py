@@ -15,6 +15,7 @@ from pycontain.errors import ImageError, NotFound
 from pycontain.image import media_types
 from pycontain.image.descriptor import Descriptor
 from pycontain.image.manifest import Index, Manifest, parse_manifest
+from pycontain.image.platform import Platform
 from pycontain.image.reference import Reference
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MAX_NESTING = 4
 def push(
     store: Store, ref: Reference, progress: Progress, *, transport: Transport | None = None
 ) -> Descriptor:
-    """Push what ref names in the store to the registry that ref names; returns its descriptor.
+    """Push what ref names in the store to the registry that ref names; returns what is there then.
 
     A blob that the registry has is not sent, one that it has in another repository is mounted. The bytes
     of the manifest go as they are, so the digest is the same on both sides. Of an unchanged image only
@@ -42,11 +43,10 @@ def push(
     transport = transport or Transport(ref.registry, ref.repository)
     try:
         repository = Repository(transport, ref.path, push=True)
-        _Push(store, repository, ref, progress).run(descriptor, ref.target)
+        return _Push(store, repository, ref, progress).run(descriptor, ref.target)
     finally:
         if owned:
             transport.close()
-    return descriptor
 
 
 class _Push:
@@ -59,25 +59,53 @@ class _Push:
         self._progress = progress
         self._origins: dict[str, str] | None = None
 
-    def run(self, descriptor: Descriptor, target: str, depth: int = 0) -> None:
-        """Push a manifest with all it names, children and blobs first."""
+    def run(self, descriptor: Descriptor, target: str, depth: int = 0) -> Descriptor:
+        """Push a manifest with all it names, children and blobs first; returns what was pushed.
+
+        Of an index, whose other platforms may never have been pulled, only our platform's manifest goes,
+        unless the registry has the others already.
+        """
         data = self._store.blobs.read(descriptor.digest)
         manifest = parse_manifest(data, descriptor.media_type)
-        if isinstance(manifest, Index):
+        if isinstance(manifest, Manifest):
+            self._blobs(manifest)
+        else:
             if depth == _MAX_NESTING:
                 raise ImageError(f"push {self._ref.familiar}: too many indexes inside each other")
-            for child in manifest.manifests:
-                if not self._store.blobs.has(child.digest):
-                    raise NotFound(
-                        f"push {self._ref.familiar}: the manifest for {child.platform or child.digest} "
-                        "is not here",
-                        hint="pull and push one platform, or copy the image with a tool made for it",
-                    )
+            here = [child for child in manifest.manifests if self._is_complete(child)]
+            others = [child for child in manifest.manifests if child not in here]
+            if not all(self._repository.manifest_digest(child.digest) for child in others):
+                return self.run(self._one(manifest, here), target, depth + 1)
+            for child in here:
                 self.run(child, child.digest, depth + 1)
-        else:
-            self._blobs(manifest)
         if self._repository.manifest_digest(target) != descriptor.digest:
             self._repository.put_manifest(target, data, manifest.media_type)
+        return descriptor
+
+    def _one(self, index: Index, here: list[Descriptor]) -> Descriptor:
+        """The manifest to push in place of an incomplete index: our platform's, else the only one."""
+        try:
+            chosen = index.select(Platform.host())
+            if chosen in here:
+                return chosen
+        except ImageError:
+            pass  # nothing for our platform in it
+        if len(here) == 1:
+            return here[0]
+        raise NotFound(
+            f"push {self._ref.familiar}: none of the index's platforms can be pushed in its place",
+            hint="pull the image with --platform",
+        )
+
+    def _is_complete(self, child: Descriptor) -> bool:
+        """Whether everything that a manifest of an index leads to is in the store."""
+        blobs = self._store.blobs
+        if not blobs.has(child.digest):
+            return False
+        manifest = parse_manifest(blobs.read(child.digest), child.media_type)
+        if isinstance(manifest, Index):
+            return all(self._is_complete(grandchild) for grandchild in manifest.manifests)
+        return all(blobs.has(x.digest) or _is_foreign(x) for x in (manifest.config, *manifest.layers))
 
     def _blobs(self, manifest: Manifest) -> None:
         layers = list({layer.digest: layer for layer in manifest.layers}.values())
