@@ -6,7 +6,9 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import sys
+import time
 
 from pycontain.errors import PycontainError
 from pycontain.kernel import libc, table
@@ -33,13 +35,27 @@ def make_platform(kernel: Kernel) -> Platform:
     )
 
 
+def take_lock(directory: str) -> bool:
+    """Become the kernel of this directory. False if another one is, and answers."""
+    lock = os.open(os.path.join(directory, "kernel.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            with probe:
+                try:
+                    probe.connect(os.path.join(directory, "kernel.sock"))
+                    return False
+                except OSError:
+                    time.sleep(0.005)  # its predecessor is about to end
+
+
 def main(arguments: list[str]) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     directory = options["--directory"]
-    lock = os.open(os.path.join(directory, "kernel.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take_lock(directory):
         return 0  # another kernel was quicker
     os.chdir("/")
     os.umask(0o022)

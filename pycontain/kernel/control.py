@@ -43,28 +43,32 @@ class Session:
         self.master = master
         self._sock = sock
         self._frames = frames
-        self._events: list[Any] = []
+        self._events: list[tuple[Any, ...]] = []
 
     def fileno(self) -> int:
         """Readable when read_event() may have something to say."""
         return self._sock.fileno()
 
-    def read_event(self) -> tuple[Any, ...] | None:
-        """("output", stream, bytes), ("exit", code), or None: nothing complete has come yet. Never blocks.
+    @property
+    def pending(self) -> bool:
+        """Whether there are events already that the descriptor does not tell of."""
+        return bool(self._events)
+
+    def read_events(self) -> list[tuple[Any, ...]]:
+        """What has come of ("output", stream, bytes) and ("exit", code); waits for bytes, not for a whole event.
 
         Raises KernelError if the kernel has gone.
         """
         if not self._events:
             try:
-                data, _ = protocol.receive(self._sock, wait=False)
-            except BlockingIOError:
-                return None
+                data, _ = protocol.receive(self._sock)
             except ConnectionError:
                 data = b""
             if not data:
                 raise KernelError("the kernel process has gone, and its containers with it", hint=LOG_HINT)
             self.add(self._frames.feed(data))
-        return self._events.pop(0) if self._events else None
+        events, self._events = self._events, []
+        return events
 
     def add(self, values: list[Any]) -> None:
         """Frames that have come; the answers to signals say nothing."""
@@ -72,15 +76,10 @@ class Session:
 
     def run(self, on_output: Callable[[int, bytes], None]) -> int:
         """Until the end; returns the exit code (128+n for a signal)."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
         while True:
-            event = self.read_event()
-            if event is None:
-                poll.poll()
-            elif event[0] == "exit":
-                return int(event[1])
-            else:
+            for event in self.read_events():
+                if event[0] == "exit":
+                    return int(event[1])
                 on_output(event[1], event[2])
 
     def signal(self, signum: int) -> None:
@@ -165,19 +164,19 @@ class KernelClient:
             setsid=True,
         )
         deadline = time.monotonic() + START_TIMEOUT
-        gone = False
+        ended = False
         while time.monotonic() < deadline:
             try:
                 self._open().close()
                 return
             except OSError:
-                if gone:
+                if ended:
                     break
-                # it ends at once when another one won the race: then that one answers soon
-                gone = os.waitpid(pid, os.WNOHANG)[0] == pid and not os.path.exists(
-                    os.path.join(self.directory, "kernel.lock")
-                )
-                time.sleep(0.003)
+            if pid:
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    pid, ended = 0, status != 0  # status 0: another one was quicker, and answers soon
+            time.sleep(0.003)
         raise KernelError("start the emulated kernel: it did not answer", hint=self._last_words(log))
 
     def _last_words(self, log: str) -> str:

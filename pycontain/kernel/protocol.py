@@ -7,14 +7,16 @@ process then receives ["output", stream, bytes] and at the end ["exit", code].
 
 from __future__ import annotations
 
-import array
 import os
-import socket
 import struct
-
-from typing import Any
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 
 import msgpack
+
+# _socket and the name below: the socket and typing modules would cost every command several milliseconds
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LENGTH = struct.Struct("<I")
 MAX_FRAME = 64 << 20

@@ -203,11 +203,11 @@ class Server:
             running.container.root_fs.sync()
 
     def close(self) -> None:
-        self._listener.close()
         try:
             os.unlink(self._path)
         except FileNotFoundError:
             pass
+        self._listener.close()
 
     # -- requests
 
