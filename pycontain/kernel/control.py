@@ -49,26 +49,22 @@ class Session:
         """Readable when read_event() may have something to say."""
         return self._sock.fileno()
 
-    @property
-    def pending(self) -> bool:
-        """Whether there are events already that the descriptor does not tell of."""
-        return bool(self._events)
-
-    def read_events(self) -> list[tuple[Any, ...]]:
-        """What has come of ("output", stream, bytes) and ("exit", code); waits for bytes, not for a whole event.
+    def read_event(self) -> tuple[Any, ...] | None:
+        """("output", stream, bytes), ("exit", code), or None: nothing complete has come yet. Never blocks.
 
         Raises KernelError if the kernel has gone.
         """
         if not self._events:
             try:
-                data, _ = protocol.receive(self._sock)
+                data, _ = protocol.receive(self._sock, wait=False)
+            except BlockingIOError:
+                return None
             except ConnectionError:
                 data = b""
             if not data:
                 raise KernelError("the kernel process has gone, and its containers with it", hint=LOG_HINT)
             self.add(self._frames.feed(data))
-        events, self._events = self._events, []
-        return events
+        return self._events.pop(0) if self._events else None
 
     def add(self, values: list[Any]) -> None:
         """Frames that have come; the answers to signals say nothing."""
@@ -76,10 +72,15 @@ class Session:
 
     def run(self, on_output: Callable[[int, bytes], None]) -> int:
         """Until the end; returns the exit code (128+n for a signal)."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
         while True:
-            for event in self.read_events():
-                if event[0] == "exit":
-                    return int(event[1])
+            event = self.read_event()
+            if event is None:
+                poll.poll()
+            elif event[0] == "exit":
+                return int(event[1])
+            else:
                 on_output(event[1], event[2])
 
     def signal(self, signum: int) -> None:
