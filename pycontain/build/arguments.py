@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from pycontain.build.instructions import Arg
 from pycontain.build.words import Expander, WordError
@@ -18,16 +17,16 @@ PROXIES = frozenset(
 EPOCH = "SOURCE_DATE_EPOCH"
 
 
-@dataclass(slots=True)
 class BuildArguments:
     """given: from the command line; globals: what FROM may use and a stage's `ARG name` inherits.
 
     used collects the names that some ARG declared.
     """
 
-    given: Mapping[str, str]
-    globals: dict[str, str]
-    used: set[str] = field(default_factory=set)
+    def __init__(self, given: Mapping[str, str], globals: dict[str, str]) -> None:
+        self.given = given
+        self.globals = globals
+        self.used: set[str] = set()
 
     def unused(self) -> list[str]:
         """Given arguments that nothing declared; the proxies need no declaration."""

@@ -10,7 +10,7 @@ The first line that is not such a comment ends them. Source: the Dockerfile refe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pycontain.errors import BuildError
 
@@ -18,8 +18,7 @@ DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 OWN_SYNTAX = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Directives:
+class Directives(NamedTuple):
     """What the directives say. syntax and check are "" where they are not given."""
 
     escape: str = "\\"

@@ -106,7 +106,7 @@ class Executor:
             return built
         stage = self.plan.stages[index]
         built = self._base(stage.base)
-        self.progress.cached(self._label(stage, 1), f"FROM {stage.base_title}")
+        self.progress.line(f"{self._label(stage, 1)} FROM {stage.base_title}")
         number = 1
         for step in stage.steps:
             if isinstance(step, Note):
@@ -365,7 +365,7 @@ class Executor:
 
         if isinstance(origin, int):
             stage = self.plan.stages[origin]
-            description = f"stage {stage.name or stage.index}"
+            description = f"stage {stage.name or stage.number}"
             return TreeSource(Tree(self._tree(self._stage(origin).diff_ids)), description)
         return TreeSource(Tree(self._tree(tuple(origin.config.diff_ids))), f"image {origin.reference}")
 
@@ -418,9 +418,9 @@ class Executor:
 
     def _label(self, stage: Stage, number: int) -> str:
         name = (
-            f"{stage.name} " if stage.name else f"stage-{stage.index} " if len(self.plan.stages) > 1 else ""
+            f"{stage.name} " if stage.name else f"stage-{stage.number} " if len(self.plan.stages) > 1 else ""
         )
-        return f"[{name}{number}/{stage.count}]"
+        return f"[{name}{number}/{stage.total}]"
 
 
 def is_url(source: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pycontain.build.words import Expander, WordError
 
@@ -11,8 +11,7 @@ HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)", re.DOTALL)
 LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Heredoc:
+class Heredoc(NamedTuple):
     """name is the delimiter and the file's name; content is as written, with its line ends."""
 
     name: str

@@ -10,14 +10,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pycontain.build.glob import PatternError, compile_glob, is_wild
 from pycontain.errors import BuildError
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """One line. exact is the path it names where it has no wildcards; else expression matches paths."""
 
     text: str

@@ -1,26 +1,17 @@
 """The instructions of a Dockerfile as plain, immutable operations: what was written, nothing looked up.
 
-Values are as written, variables not replaced. Every instruction knows its source text and its lines.
+Values are as written, variables not replaced. Every instruction has its source (one logical line), the line
+where it starts and the end where it ends.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from pycontain.build.heredoc import Heredoc
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
-    """source is the instruction as one logical line; line is where it starts, end where it ends."""
-
-    source: str = ""
-    line: int = 0
-    end: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLine:
+class CommandLine(NamedTuple):
     """A program to run: words (exec form), or one text for the shell (shell form)."""
 
     words: tuple[str, ...]
@@ -28,46 +19,55 @@ class CommandLine:
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class From(Instruction):
+class From(NamedTuple):
     """FROM image [AS name]; image may be the name of an earlier stage."""
 
     image: str
     name: str = ""
     platform: str = ""
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Arg(Instruction):
+class Arg(NamedTuple):
     """ARG name[=default] ...; a default of None is not given."""
 
     pairs: tuple[tuple[str, str | None], ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Env(Instruction):
+class Env(NamedTuple):
     """ENV name=value ..."""
 
     pairs: tuple[tuple[str, str], ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Label(Instruction):
+class Label(NamedTuple):
     """LABEL name=value ..."""
 
     pairs: tuple[tuple[str, str], ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Run(Instruction):
+class Run(NamedTuple):
     """RUN command; network is "default" or "host"."""
 
     command: CommandLine
     network: str = "default"
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Copy(Instruction):
+class Copy(NamedTuple):
     """COPY and ADD.
 
     origin      --from: a stage, its number, or an image; "" for the build context
@@ -86,58 +86,76 @@ class Copy(Instruction):
     link: bool = False
     exclude: tuple[str, ...] = ()
     unpack: bool | None = None
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Workdir(Instruction):
+class Workdir(NamedTuple):
     """WORKDIR path; relative to the one before."""
 
     path: str
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class User(Instruction):
+class User(NamedTuple):
     """USER name|uid[:group|gid]."""
 
     user: str
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cmd(Instruction):
+class Cmd(NamedTuple):
     command: CommandLine
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entrypoint(Instruction):
+class Entrypoint(NamedTuple):
     command: CommandLine
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Shell(Instruction):
+class Shell(NamedTuple):
     """SHELL ["program", "argument", ...]."""
 
     words: tuple[str, ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Expose(Instruction):
+class Expose(NamedTuple):
     """EXPOSE port[/protocol] ...; ranges a-b."""
 
     ports: tuple[str, ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Volume(Instruction):
+class Volume(NamedTuple):
     paths: tuple[str, ...]
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StopSignal(Instruction):
+class StopSignal(NamedTuple):
     signal: str
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck(Instruction):
+class Healthcheck(NamedTuple):
     """test is ("NONE",), ("CMD", ...) or ("CMD-SHELL", text); times in nanoseconds, 0 = inherited."""
 
     test: tuple[str, ...]
@@ -146,15 +164,43 @@ class Healthcheck(Instruction):
     start_period: int = 0
     start_interval: int = 0
     retries: int = 0
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OnBuild(Instruction):
+class OnBuild(NamedTuple):
     """ONBUILD instruction: its text, to be carried out by the build of an image on top of this one."""
 
     trigger: str
+    source: str = ""
+    line: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Maintainer(Instruction):
+class Maintainer(NamedTuple):
     name: str
+    source: str = ""
+    line: int = 0
+    end: int = 0
+
+
+Instruction: TypeAlias = (
+    From
+    | Arg
+    | Env
+    | Label
+    | Run
+    | Copy
+    | Workdir
+    | User
+    | Cmd
+    | Entrypoint
+    | Shell
+    | Expose
+    | Volume
+    | StopSignal
+    | Healthcheck
+    | OnBuild
+    | Maintainer
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pycontain.build.directives import Directives, read_directives
 from pycontain.build.heredoc import Heredoc, heredocs_of
@@ -19,8 +19,7 @@ MAX_FILE = 16 << 20  # bytes
 FLAG = re.compile(r"--\S*\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One instruction: text without its heredocs, and the physical lines it spans."""
 
     text: str
@@ -86,8 +85,8 @@ def _logical(physical: list[str], escape: str, file: str) -> Iterator[Line]:
         heredocs = []
         for heredoc in opened(line.text):
             content, at = _body(physical, at, heredoc, start, file)
-            heredocs.append(replace(heredoc, content=content))
-        yield replace(line, end=at, heredocs=tuple(heredocs)) if heredocs else line
+            heredocs.append(heredoc._replace(content=content))
+        yield line._replace(end=at, heredocs=tuple(heredocs)) if heredocs else line
 
 
 def _body(physical: list[str], at: int, heredoc: Heredoc, start: int, file: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pycontain.build.directives import Directives
 from pycontain.build.durations import parse_duration
@@ -44,8 +44,7 @@ STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 MINIMUM_INTERVAL = 1_000_000  # ns
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(NamedTuple):
     """A parsed file: its name for messages, its directives, its instructions in order."""
 
     file: str
@@ -100,7 +99,7 @@ def parse_line(line: Line, escape: str, file: str) -> Instruction:
         instruction = parser(request)
         for name in request.flags:
             raise ValueError(f"unknown flag: {keyword} --{name[:60]}{suggestion(name, FLAG_NAMES)}")
-        return replace(instruction, source=line.text.strip(), line=line.start, end=line.end)
+        return instruction._replace(source=line.text.strip(), line=line.start, end=line.end)
     except ValueError as error:
         raise BuildError(str(error), file=file, line=line.start) from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pycontain.build.arguments import EPOCH, BuildArguments, global_arguments, predefined
@@ -26,12 +25,12 @@ NUMBER = re.compile(r"\d{1,9}")
 FindImage = Callable[[Reference, Platform], "Image"]
 
 
-@dataclass(slots=True)
 class Draft:
     """A stage as it is written."""
 
-    head: From
-    body: list[Instruction] = field(default_factory=list)
+    def __init__(self, head: From) -> None:
+        self.head = head
+        self.body: list[Instruction] = []
 
 
 def plan(
@@ -92,16 +91,7 @@ class Planner:
             stage = self.stages[self.target]
             run = stage.config.config
             config = stage.config._replace(config=run._replace(labels={**run.labels, **labels}))
-            self.stages[self.target] = Stage(
-                stage.index,
-                stage.name,
-                stage.line,
-                stage.base,
-                stage.base_title,
-                stage.platform,
-                stage.steps,
-                config,
-            )
+            self.stages[self.target] = stage._replace(config=config)
         warnings = tuple(
             f"the build argument {name} was given, but no ARG declares it" for name in self.arguments.unused()
         )

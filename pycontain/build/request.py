@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from pycontain.build.instructions import CommandLine
 from pycontain.build.lines import Line
 from pycontain.build.splitting import SPACE, split_json
 
 
-@dataclass(slots=True)
 class Request:
     """One instruction while it is parsed. `take` hands out flags; what is left over is unknown."""
 
-    keyword: str
-    rest: str
-    line: Line
-    escape: str
-    file: str
-    flags: dict[str, list[str | None]] = field(default_factory=dict)
+    def __init__(self, keyword: str, rest: str, line: Line, escape: str, file: str) -> None:
+        self.keyword = keyword
+        self.rest = rest
+        self.line = line
+        self.escape = escape
+        self.file = file
+        self.flags: dict[str, list[str | None]] = {}
 
     def take(self, name: str) -> str:
         """The value of a flag, "" when it is not given."""

@@ -1,13 +1,13 @@
 """A planned build: stages of steps, with all variables replaced and all names looked up. Immutable.
 
 Only what changes the file system is a step (RUN, COPY, ADD, WORKDIR); the other instructions have already
-become the stage's config, and are notes in its history.
+become the stage's config, and are notes in its history. title is shown to the user, created_by goes into the
+history, line is where it stands.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from pycontain.image.config import ImageConfig
@@ -19,25 +19,21 @@ if TYPE_CHECKING:
 Origin: TypeAlias = "int | Image | None"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """title is shown to the user, created_by goes into the history, line is where it stands."""
+class Note(NamedTuple):
+    """An instruction that changed the config only."""
 
     title: str
     created_by: str
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note(Step):
-    """An instruction that changed the config only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStep(Step):
+class RunStep(NamedTuple):
     """environment is what the program sees; keyed_environment the part of it that the cache looks at
     (proxy settings are not). script: the program is this text, to be found under arguments[0]."""
 
+    title: str
+    created_by: str
+    line: int
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     keyed_environment: tuple[str, ...]
@@ -47,14 +43,16 @@ class RunStep(Step):
     script: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyStep(Step):
+class CopyStep(NamedTuple):
     """origin: the number of a stage, an image, or None for the build context. destination is absolute.
 
     bodies: names and texts of files that stand in the Dockerfile. unpack: archives are unpacked; None: those
     of the context, not those of URLs.
     """
 
+    title: str
+    created_by: str
+    line: int
     sources: tuple[str, ...]
     bodies: tuple[tuple[str, str], ...]
     destination: bytes
@@ -68,22 +66,26 @@ class CopyStep(Step):
     unpack: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkdirStep(Step):
+class WorkdirStep(NamedTuple):
     """Make a directory, and those above it, where they are missing."""
 
+    title: str
+    created_by: str
+    line: int
     path: str
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+Step: TypeAlias = Note | RunStep | CopyStep | WorkdirStep
+
+
+class Stage(NamedTuple):
     """base: the number of an earlier stage, an image, or None for scratch.
 
     config is the final one of the stage, with the diff_ids and history of its base image only.
     """
 
-    index: int
+    number: int
     name: str
     line: int
     base: Origin
@@ -93,13 +95,12 @@ class Stage:
     config: ImageConfig
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Steps that are shown, FROM counted."""
         return 1 + sum(not isinstance(step, Note) for step in self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """stages by number, only those that the target needs. epoch: SOURCE_DATE_EPOCH in seconds."""
 
     file: str

@@ -13,7 +13,7 @@ from pycontain.build.heredoc import Heredoc
 from pycontain.build.parser import parse, parse_trigger
 from pycontain.errors import BuildError
 
-T = TypeVar("T", bound=ops.Instruction)
+T = TypeVar("T")
 
 
 def only(text: str, kind: type[T]) -> T:
