@@ -3,6 +3,7 @@
 The kernel never forks itself. posix_spawn(3) starts the stub, whose table confines the process (order matters:
 each step may need what a later one takes away) and ends in an execve that the new filter already sends to us:
 
+    sendto          tell that the exec of the stub is over: seized in the middle of it, we would stop there
     recvfrom        wait until the tracer has seized us
     close_range     nothing of the kernel's is left open but 0-3
     setres[ug]id    an unprivileged identity, where the kernel runs as root
@@ -63,12 +64,13 @@ def spawn(confinement: Confinement, launch: Launch, seize: Callable[[int], None]
         finally:
             os.close(fd)
             theirs.close()
-        seize(pid)
         ours.settimeout(START_TIMEOUT)
-        ours.send(b"x")
         try:
+            ours.recv(1)
+            seize(pid)
+            ours.send(b"x")
             _, control, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-        except TimeoutError:
+        except (TimeoutError, BrokenPipeError):
             control = []
         if not control:
             os.kill(pid, signal.SIGKILL)
@@ -89,6 +91,7 @@ def _descriptors(launch: Launch, channel: int) -> list[tuple[int, int, int]]:
 def _table(confinement: Confinement, launch: Launch) -> stub.Table:
     table = stub.Table()
     byte = table.put(b"\0")
+    table.call("sendto", SOCKET, byte, 1, 0, 0, 0)
     table.call("recvfrom", SOCKET, byte, 1, 0, 0, 0)
     table.call("close_range", LISTENER, 0xFFFFFFFF, 0)
     if confinement.uid is not None:
