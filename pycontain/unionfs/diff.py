@@ -27,7 +27,9 @@ class Change(NamedTuple):
 def changes(tree: Tree) -> Iterator[Change]:
     """All changes in the order of their paths, parents before children."""
     dirty = _dirty_directories(tree)
-    if tree.root.ino in tree.changed and _differs(tree.root, tree.image.root):
+    root = tree.root.copy()
+    root.mtime = tree.image.root.mtime  # changes with every name in it; no builder writes an entry for that
+    if tree.root.ino in tree.changed and _differs(root, tree.image.root):
         yield Change("C", b"/", tree.root)
     yield from _compare(tree, tree.image.root, tree.root, b"/", dirty)
 
@@ -103,13 +105,18 @@ def _compare(
 
 
 def write_layer(
-    tree: Tree, write: Callable[[bytes], object], *, source_date_epoch: int | None = None
+    tree: Tree,
+    write: Callable[[bytes], object],
+    *,
+    source_date_epoch: int | None = None,
+    subsecond: bool = True,
 ) -> int:
     """Write the changes as an uncompressed layer tar; returns the number of entries.
 
-    A time later than source_date_epoch (seconds) becomes that time. Sockets are left out, as every builder does.
+    A time later than source_date_epoch (seconds) becomes that time. subsecond=False cuts times to seconds, as
+    BuildKit does. Sockets are left out, as every builder does.
     """
-    tar = TarWriter(write)
+    tar = TarWriter(write, subsecond=subsecond)
     first: dict[int, bytes] = {}  # inode number -> the path under which its bytes were written
     count = 0
     for change in changes(tree):
