@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from pycontain.cli.interact import interact
@@ -30,16 +28,14 @@ def attach(container: str, detach_keys: str, no_stdin: bool, sig_proxy: bool) ->
     if kernel is None or not state_of(found, live_containers(engine)).is_running:
         raise ContainerError(f"attach to {found.name}: the container is not running")
     terminal = bool(found.spec["terminal"])
-    if found.spec["stdin"] and not (terminal or no_stdin):
-        print("pycontain: attach: input without a terminal is not there yet; output only", file=sys.stderr)
 
     def begin(stdin: int | None, size: tuple[int, int]) -> Session:
-        return kernel.attach(found.id)
+        return kernel.attach(found.id, stdin)
 
     return interact(
         "attach",
         begin,
-        interactive=terminal and bool(found.spec["stdin"]) and not no_stdin,
+        interactive=bool(found.spec["stdin"]) and not no_stdin,
         terminal=terminal,
         proxy=sig_proxy,
         detach_keys=parse_detach_keys(detach_keys),

@@ -120,7 +120,7 @@ class Attachment:
     def run(self, signals: Signals) -> int:
         """Until the program ends: its exit code. Raises Detached or Interrupted where we leave before."""
         try:
-            code = self._read_events() if self._session.pending else None
+            code = self._read_events()  # some may have come with the session itself
             if code is not None:
                 return code
             while True:
@@ -160,7 +160,7 @@ class Attachment:
     # -- output
 
     def _read_events(self) -> int | None:
-        for event in self._session.read_events():
+        while (event := self._session.read_event()) is not None:
             if event[0] == "exit":
                 return int(event[1])
             self._write(event[1], event[2])

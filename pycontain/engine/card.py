@@ -1,7 +1,7 @@
 """A launch card: what a start needs to know of an image, in one small file.
 
 Reading an image properly means the index, the manifest, the config and the modules for them: some 15 ms.
-The card of a name is cache/cards/<name>, msgpack, and is good for as long as index.json is the file that
+The card of a name is cards/<name>, msgpack, and is good for as long as index.json is the file that
 it was made from. It is a cache: whatever is wrong with it, it is made again.
 """
 
@@ -88,7 +88,7 @@ def write(root: str, name: str, card: Card) -> None:
 
 def _path(root: str, name: str) -> str | None:
     plain = os.fsencode(name).hex() if len(name) < 100 else ""
-    return os.path.join(root, "cache", "cards", plain) if plain else None
+    return os.path.join(root, "cards", plain) if plain else None
 
 
 def _stamp(root: str) -> list[int]:
