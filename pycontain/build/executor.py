@@ -382,7 +382,7 @@ class Executor:
         from pycontain.unionfs.diff import write_layer
 
         with self.store.layers.sink(self.options.compression) as sink:
-            write_layer(tree, sink.write, source_date_epoch=self.plan.epoch)
+            write_layer(tree, sink.write, source_date_epoch=self.plan.epoch, subsecond=False)
             descriptor, layer = sink.finish()
         tree.close()
         now = time.time_ns() if self.plan.epoch is None else self.plan.epoch * 10**9
