@@ -189,7 +189,11 @@ class Transport:
         sent = self._authorizer.header(scope)
         response = self._followed(method, target, headers, payload, sent)
         if response.status == 401 and Origin.of(response.url) == self._origin:
-            answer = self._authorizer.answer(response.challenge, scope, sent)
+            try:
+                answer = self._authorizer.answer(response.challenge, scope, sent)
+            except BaseException:
+                response.close()
+                raise
             if answer:
                 response.finish()
                 response = self._followed(method, target, headers, payload, answer)
@@ -204,7 +208,7 @@ class Transport:
         authorization: str | None,
     ) -> Response:
         """Follow redirects. Credentials go to the registry's own origin and nowhere else."""
-        url = urljoin(f"{self.base}/", target)
+        url = resolve(f"{self.base}/", target)
         for _ in range(_MAX_REDIRECTS):
             origin = Origin.of(url)
             if self._origin.scheme == "https" and origin.scheme != "https":
@@ -220,7 +224,7 @@ class Transport:
                 return response
             response.finish()
             # The base may have changed its scheme meanwhile (see _exchange).
-            url = urljoin(response.url, location)
+            url = resolve(response.url, location)
         raise RegistryError(f"{method} {self.registry}: more than {_MAX_REDIRECTS} redirects")
 
     def _exchange(
@@ -342,6 +346,14 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return clean(str(error)) or type(error).__name__
+
+
+def resolve(base: str, location: str) -> str:
+    """An address from a Location header, which may be relative. RegistryError if it is none."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise RegistryError(f"read address {clean(location)!r}: it is not valid")
 
 
 def clean(text: str) -> str:

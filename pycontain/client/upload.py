@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from pycontain.client.connection import FilePayload
 from pycontain.client.repository import Repository
-from pycontain.client.transport import Failed, Response
+from pycontain.client.transport import Failed, Response, resolve
 from pycontain.errors import RegistryError
 
 _CHUNK = 32 << 20  # bytes of a chunk, where a registry refuses a blob in one piece
@@ -133,7 +133,7 @@ class Upload:
         if not location:
             raise self._failure("the registry did not say where to")
         # Relative to what was asked, which may have been another host after a redirect.
-        return urljoin(response.url, location)
+        return resolve(response.url, location)
 
     def _finishing(self, location: str) -> str:
         return f"{location}{'&' if urlsplit(location).query else '?'}digest={quote(self._digest)}"
