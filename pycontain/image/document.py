@@ -6,7 +6,7 @@ Every function raises ImageError and nothing else, whatever the bytes are.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pycontain.errors import ImageError
@@ -17,24 +17,37 @@ MANIFEST_LIMIT = 4 << 20
 
 def parse(data: bytes, what: str, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
     """The JSON object in `data`. `what` names the document in errors ("manifest", "image config")."""
+    value = _parse(data, what, limit)
+    if not isinstance(value, dict):
+        raise ImageError(f"read {what}: not a JSON object")
+    return value
+
+
+def parse_list(data: bytes, what: str, limit: int = MANIFEST_LIMIT) -> list[dict[str, Any]]:
+    """The JSON array of objects in `data`."""
+    value = _parse(data, what, limit)
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise ImageError(f"read {what}: not a JSON array of objects")
+    return value
+
+
+def _parse(data: bytes, what: str, limit: int) -> Any:
     if len(data) > limit:
         raise ImageError(f"read {what}: {len(data)} bytes are more than the limit of {limit}")
     try:
-        document = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"))
         if b"\\u" in data:
             # "\ud800" alone is valid JSON, but no text: it could not be written again.
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise ImageError(f"read {what}: not valid JSON: {reason}") from error
-    if not isinstance(document, dict):
-        raise ImageError(f"read {what}: not a JSON object")
-    return document
+        raise ImageError(f"read {what}: not valid JSON: {reason[:200]}") from error
+    return value
 
 
-def write(document: Mapping[str, Any]) -> bytes:
-    """Compact UTF-8 JSON in the order of the keys; the same document gives the same bytes."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+def write(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Compact UTF-8 JSON in the order of the keys; the same value gives the same bytes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
 def string(document: Mapping[str, Any], key: str, what: str) -> str:

@@ -73,7 +73,7 @@ class Layer:
                 return path
         except FileNotFoundError:
             pass
-        new = NewFile(f"{self.path}/files")
+        new = NewFile(f"{self.path}/files", 0o444, hidden=True)
         try:
             source = os.open(self.tar_path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -82,8 +82,7 @@ class Layer:
                 os.close(source)
             if os.fstat(new.fd).st_size != size:
                 raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
-            os.fchmod(new.fd, 0o444)
-            new.commit(path, sync=False, replace=os.path.exists(path))
+            new.commit(path, sync=False, replace=True)
         finally:
             new.close()
         return path

@@ -7,6 +7,7 @@ An index of another version, or a damaged one, is made again from the spooled ta
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 import zlib
@@ -66,8 +67,15 @@ def unpack_index(data: bytes) -> list[Entry]:
         body = memoryview(data)[_HEADER.size :]
         if magic != _MAGIC or version != VERSION or length != len(body) or crc != zlib.crc32(body):
             raise LayerError("read layer index: it is damaged or of another version")
-        columns = msgpack.unpackb(body, raw=False, strict_map_key=False)
-        return list(map(Entry, *columns))
+        # Looking for garbage among ten thousand fresh tuples would take longer than making them.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            columns = msgpack.unpackb(body, raw=False, strict_map_key=False)
+            return list(map(Entry, *columns))
+        finally:
+            if collecting:
+                gc.enable()
     except (struct.error, ValueError, TypeError) as error:
         raise LayerError("read layer index: it is damaged") from error
 
