@@ -78,7 +78,10 @@ def status(form: str) -> None:
         ("pid", values["pid"]),
         ("version", values["version"]),
         ("uptime", f"{uptime:.0f} s"),
-        ("memory", f"{size(values['memory'].get('RssAnon', 0))} own, {size(values['memory']['VmRSS'])} resident"),
+        (
+            "memory",
+            f"{size(values['memory'].get('RssAnon', 0))} own, {size(values['memory']['VmRSS'])} resident",
+        ),
         ("containers", values["containers"]),
         ("processes", values["processes"]),
         ("trapped calls", f"{values['traps']} ({values['traps'] / max(uptime, 1):.0f}/s)"),
@@ -102,7 +105,9 @@ def syscalls(wanted: str | None) -> None:
 
     rows = []
     for row in sorted(table.build().values(), key=lambda r: r.name):
-        how = "native" if row.function is None and not row.error else "emulated" if not row.error else "refused"
+        how = (
+            "native" if row.function is None and not row.error else "emulated" if not row.error else "refused"
+        )
         if wanted in (None, row.status, how):
             rows.append((row.name, row.status, how, row.note))
     for line in align([("CALL", "STATUS", "HOW", "NOTE"), *rows]):

@@ -30,10 +30,10 @@ def top(container: str, ps_options: tuple[str, ...]) -> None:
         raise ContainerError(f"top {found.name}: the container is not running")
     rows: list[tuple[str, ...]] = [HEADER]
     for process in kernel.processes(found.id):
-        cpu = int(process["seconds"])
+        cpu = int(process["cpu"])
         rows.append(
             (
-                str(process["uid"]),
+                str(process["user"]),
                 str(process["pid"]),
                 str(process["ppid"]),
                 "0",

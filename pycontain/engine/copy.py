@@ -15,9 +15,9 @@ from typing import IO
 
 from pycontain.engine.containers import Container
 from pycontain.engine.engine import Engine
-from pycontain.unionfs.extract import extract
 from pycontain.engine.files import container_tree, is_running
 from pycontain.errors import ContainerError
+from pycontain.unionfs.extract import extract
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tarwriter import TarWriter
 from pycontain.unionfs.tree import Tree

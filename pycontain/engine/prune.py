@@ -7,7 +7,7 @@ import os
 from pycontain.engine.containers import Container, all_containers, discard
 from pycontain.engine.engine import Engine
 from pycontain.engine.state import live_containers, state_of
-from pycontain.errors import Conflict
+from pycontain.errors import Conflict, NotFound
 
 
 def prune_containers(engine: Engine) -> tuple[list[str], int]:
@@ -48,3 +48,26 @@ def remove_container(engine: Engine, container: Container, *, force: bool = Fals
 def users_of(engine: Engine, image_id: str) -> list[Container]:
     """The containers that were made of the image."""
     return [c for c in all_containers(engine) if c.record["Image"] == image_id]
+
+
+def prune_images(engine: Engine, *, everything: bool = False, cache: bool = False) -> tuple[list[str], int]:
+    """Remove nameless images, with `everything` also named ones, that no container was made of; then every
+    blob that nothing refers to. cache: the build cache goes first. What was removed, and the bytes freed."""
+    from shutil import rmtree
+
+    from pycontain.store.gc import collect
+
+    if cache:
+        rmtree(os.path.join(engine.root, "cache"), ignore_errors=True)
+        os.makedirs(os.path.join(engine.root, "cache"), exist_ok=True)
+    used = {container.record["Image"] for container in all_containers(engine)}
+    removed: list[str] = []
+    for image in engine.store.images([]):
+        if image.id in used or (image.reference is not None and not everything):
+            continue
+        name = str(image.reference) if image.reference is not None else image.id
+        try:
+            removed += [f"{what.lower()}: {which}" for what, which in engine.store.remove(name)]
+        except (Conflict, NotFound):
+            continue  # somebody else uses it, or was quicker
+    return removed, collect(engine.store, grace=0.0 if everything or cache else 600.0).bytes
