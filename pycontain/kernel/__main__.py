@@ -77,8 +77,6 @@ def main(arguments: list[str]) -> int:
     kernel.loop.on_signals(
         {signal.SIGCHLD: platform.reap, signal.SIGTERM: server.shut_down, signal.SIGINT: server.shut_down}
     )
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.freeze()
     try:
         kernel.loop.run()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
+from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.tee.restype = ctypes.c_ssize_t
@@ -25,3 +27,10 @@ def tee(source: int, target: int) -> int:
 
 def prctl(option: int, value: int) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """A descriptor that reports these signals, which must be blocked (signalfd(2))."""
+    mask = sum(1 << (number - 1) for number in signals)
+    buffer = ctypes.create_string_buffer(struct.pack("<Q", mask) + bytes(120))  # sizeof(sigset_t) is 128
+    return _check(_libc.signalfd(-1, buffer, os.O_CLOEXEC | os.O_NONBLOCK))

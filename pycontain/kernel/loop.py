@@ -9,7 +9,10 @@ import signal
 import time
 from collections.abc import Callable
 
+from pycontain.kernel import libc
+
 MAX_EVENTS = 64
+SIGNALFD_SIGINFO = 128  # bytes of struct signalfd_siginfo; it starts with the signal's number
 
 
 class Loop:
@@ -36,18 +39,21 @@ class Loop:
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._count, function))
 
     def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
-        """Handle signals in the loop, between other events."""
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in handlers:
-            signal.signal(number, lambda *_: None)
+        """Handle signals in the loop, between other events. Every signal is blocked from here on.
+
+        A handler would not do: a signal that interrupts SECCOMP_IOCTL_NOTIF_ADDFD with FLAG_SEND takes the
+        descriptor back, but the task has its answer already, and that is 0 (seccomp_notify_addfd in the host's
+        kernel/seccomp.c).
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        fd = libc.signalfd(handlers)
 
         def ready(events: int) -> None:
-            for number in set(os.read(reader, 4096)):
-                if number in handlers:
-                    handlers[number]()
+            data = os.read(fd, SIGNALFD_SIGINFO * 16)
+            for number in {data[at] for at in range(0, len(data), SIGNALFD_SIGINFO)}:
+                handlers[number]()
 
-        self.register(reader, ready)
+        self.register(fd, ready)
 
     def stop(self) -> None:
         self._running = False
