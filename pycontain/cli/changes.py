@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from pycontain.build.arguments import global_arguments
@@ -17,7 +18,7 @@ _FILE = "--change"
 
 def apply_changes(config: ImageConfig, changes: Sequence[str]) -> ImageConfig:
     """The config after these instructions. BuildError where one cannot be understood or changes files."""
-    parsed = parse("FROM scratch\n" + "\n".join(changes) + "\n", _FILE)
+    parsed = parse(os.fsencode("FROM scratch\n" + "\n".join(changes) + "\n"), _FILE)
     escape = parsed.directives.escape
     evaluation = Evaluation(
         config,

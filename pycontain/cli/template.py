@@ -352,7 +352,7 @@ def _printf(form: str, *values: Any) -> str:
             value, verb = show(value), "s"
         else:
             verb = match[2]
-        return ("%" + match[1] + verb) % value
+        return str(("%" + match[1] + verb) % value)
 
     return re.sub(r"%([-+ 0#]*\d*(?:\.\d+)?)([a-zA-Z%])", one, form)
 

@@ -31,13 +31,14 @@ def top(container: str, ps_options: tuple[str, ...]) -> None:
     rows: list[tuple[str, ...]] = [HEADER]
     for process in kernel.processes(found.id):
         cpu = int(process["cpu"])
+        started = time.time() - (time.monotonic_ns() - process["started"]) / 1e9
         rows.append(
             (
                 str(process["user"]),
                 str(process["pid"]),
                 str(process["ppid"]),
                 "0",
-                time.strftime("%H:%M", time.localtime(process["started"] // 10**9)),
+                time.strftime("%H:%M", time.localtime(started)),
                 "pts/0" if process["tty"] else "?",
                 f"{cpu // 3600:02}:{cpu // 60 % 60:02}:{cpu % 60:02}",
                 str(process["command"]),

@@ -155,3 +155,5 @@ def _accounts(collection: Collection) -> None:
     collection.text("/etc/passwd", _PASSWD.format(shell=shell))
     collection.text("/etc/group", _GROUP)
     collection.text("/etc/nsswitch.conf", _NSSWITCH)
+    for name in ("hostname", "hosts", "resolv.conf"):  # each container has its own mounted there
+        collection.text(f"/etc/{name}", "")
