@@ -108,7 +108,7 @@ def suggestion(word: str, known: object) -> str:
     """ " (did you mean COPY?)" for a near miss, else ""."""
     from difflib import get_close_matches  # only when something is wrong: it costs a millisecond to import
 
-    near = get_close_matches(word[:60], list(known), 1, 0.7)  # type: ignore[call-overload]
+    near = get_close_matches(word[:60], list(known), 1, 0.6)  # type: ignore[call-overload]
     return f" (did you mean {near[0]}?)" if near else ""
 
 
