@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 
 import click
+
+import registry
+from registry.app import log_to_stderr
+from registry.storage.content import Content
+from registry.storage.sweep import sweep
 
 
 def default_root() -> str:
@@ -48,12 +55,6 @@ def serve(
     quiet: bool,
 ) -> None:
     """Serve images to pycontain, docker, podman, skopeo and others, until SIGTERM or Ctrl-C."""
-    import signal  # these and the server take 40 ms to load; other commands share this file
-    import threading
-
-    import registry
-    from registry.app import log_to_stderr
-
     if tls_key and not tls_cert:
         raise click.UsageError("--tls-key needs --tls-cert")
     host, port = _parse_address(address)
@@ -92,9 +93,6 @@ def serve(
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 def gc(root: str | None, untagged: bool, grace: float, dry_run: bool) -> None:
     """Remove content that nothing refers to. The registry must not run meanwhile."""
-    from registry.storage.content import Content  # as in serve
-    from registry.storage.sweep import sweep
-
     directory = root or default_root()
     if not os.path.isdir(directory):
         raise click.UsageError(f"there is no registry at {directory}")
@@ -110,7 +108,7 @@ def gc(root: str | None, untagged: bool, grace: float, dry_run: bool) -> None:
 @click.argument("user")
 def htpasswd(user: str) -> None:
     """Read a password and print the line that lets USER in (--htpasswd)."""
-    from registry.htpasswd import hash_password  # as in serve
+    from registry.htpasswd import hash_password  # loads a C library
 
     if ":" in user or not user:
         raise click.BadParameter("a user's name has no colon", param_hint="USER")

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from pycontain import __version__
 from pycontain.client.authorizer import Authorizer
 from pycontain.client.connection import BLOCK, Connection, Origin, Patience, Payload, Pool
-from pycontain.client.credentials import HUB, DockerConfig
+from pycontain.client.credentials import HUB, Credential, DockerConfig
 from pycontain.errors import RegistryError
 
 _HUB_HOST = "registry-1.docker.io"
@@ -103,7 +103,8 @@ class Transport:
     """Requests to one registry. For many threads; use as a context manager.
 
     registry is the host of an image reference. Plain http is spoken to this machine, and to the hosts in
-    $PYCONTAIN_INSECURE_REGISTRIES (comma-separated); to all others only TLS.
+    $PYCONTAIN_INSECURE_REGISTRIES (comma-separated); to all others only TLS. credential: in place of
+    what config has.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Transport:
         repository: str = "",
         *,
         config: DockerConfig | None = None,
+        credential: Credential | None = None,
         patience: Patience | None = None,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
@@ -122,7 +124,7 @@ class Transport:
         self._plain = is_plain(registry, environment)
         self._pool = Pool(self.patience, environment)
         self.config = config or DockerConfig(environment=environment)
-        self._credential = self.config.find(registry, repository)
+        self._credential = credential or self.config.find(registry, repository)
         self._set_base("http" if self._plain else "https")
 
     def _set_base(self, scheme: str) -> None:
@@ -252,7 +254,7 @@ class Transport:
                     fresh = True
                     continue
                 if not self._wants_tls(origin, error):
-                    raise self._failure(method, origin, error)
+                    raise self._failure(origin, error)
             except BaseException:
                 self._pool.drop(connection)
                 raise
@@ -271,11 +273,11 @@ class Transport:
             return "json" not in answer.headers.get("content-type", "")
         return isinstance(answer, ConnectionResetError) or type(answer) is http.client.BadStatusLine
 
-    def _failure(self, method: str, origin: Origin, error: Exception) -> RegistryError:
-        message = f"{method} at registry {origin}: {_reason(error)}"
+    def _failure(self, origin: Origin, error: Exception) -> RegistryError:
+        action = f"reach registry {origin}"
         if isinstance(error, ssl.SSLCertVerificationError):
             return _Hopeless(
-                f"{method} at registry {origin}: its certificate is not valid: {error.verify_message}",
+                f"{action}: its certificate is not valid: {error.verify_message}",
                 hint="SSL_CERT_FILE names a file of further roots",
             )
         if isinstance(error, ssl.SSLError) and error.reason in (
@@ -283,14 +285,14 @@ class Transport:
             "RECORD_LAYER_FAILURE",
         ):
             return _Hopeless(
-                f"{method} at registry {origin}: it does not speak TLS",
+                f"{action}: it does not speak TLS",
                 hint=f"PYCONTAIN_INSECURE_REGISTRIES={self.registry} allows plain http",
             )
         if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
-            return _Hopeless(f"{method} at registry {origin}: there is no such host")
+            return _Hopeless(f"{action}: there is no such host")
         if isinstance(error, ConnectionRefusedError) and self._plain:
-            return _Hopeless(f"{method} at registry {origin}: nothing listens there")
-        return Failed(message)
+            return _Hopeless(f"{action}: nothing listens there")
+        return Failed(f"{action}: {_reason(error)}")
 
     def _fetch(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
         """A request to a token server, for the authorizer. Redirects are not followed with a secret."""
