@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from pycontain.cli.terminal import RawMode, input_terminal, window_size
@@ -11,9 +10,12 @@ from pycontain.engine.attach import DETACH_KEYS, FORWARDED, Attachment, Detached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
     from pycontain.kernel.control import Session
+else:
+    import _signal as signal  # as in engine.attach
 
 
 def interact(

@@ -9,15 +9,17 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable
     from types import FrameType, TracebackType
 
     from pycontain.kernel.control import Session
+else:
+    import _signal as signal  # the same without enums, which take longer to import than all else here
 
 FORWARDED = (
     signal.SIGINT,
