@@ -183,7 +183,7 @@ def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: in
             raise ContainerError(
                 f"mount {mount['source']} on {mount['target']}: {error.strerror}", hint="the path is the host's"
             ) from None
-        _mount_at(container, stubs, fs, target, source=mount["source"], read_only=read_only)
+        _mount_at(container, stubs, fs, target, source="host", read_only=read_only)
     else:
         raise ContainerError(f"mount on {mount['target']}: unknown type {mount['type']!r}")
 
