@@ -97,7 +97,8 @@ class RunConfig(NamedTuple):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunConfig:
         """From a config's "config"."""
-        health = document.table(value, "Healthcheck", _WHAT)
+        test = document.table(value, "Healthcheck", _WHAT)
+        health = Healthcheck.from_json(test) if test is not None else None
         return cls(
             document.string(value, "User", _WHAT),
             tuple(document.table(value, "ExposedPorts", _WHAT) or ()),
@@ -109,7 +110,7 @@ class RunConfig(NamedTuple):
             document.string_map(value, "Labels", _WHAT),
             document.string(value, "StopSignal", _WHAT),
             document.strings(value, "Shell", _WHAT) or (),
-            Healthcheck.from_json(health) if health is not None else None,
+            None if health is None or health == Healthcheck() else health,
             document.strings(value, "OnBuild", _WHAT) or (),
             {key: item for key, item in value.items() if key not in _RUN_KEYS},
         )

@@ -12,7 +12,6 @@ tar is hashed once before it is believed, and files/ starts empty.
 from __future__ import annotations
 
 import os
-from array import array
 from typing import TYPE_CHECKING
 
 from pycontain.errors import LayerError, NotFound, StoreError
@@ -20,6 +19,7 @@ from pycontain.image.digest import parse_digest
 from pycontain.store.newfile import NewFile, write_at
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable
 
     from pycontain.image import Descriptor
@@ -54,7 +54,10 @@ class Layer:
 
     def entries(self) -> list[Entry]:
         """What is in the layer, in the order of the tar. Each call reads the index anew. LayerError."""
-        from pycontain.unionfs.index import read_index  # msgpack; a client never reads an index
+        # A client never reads an index, so it need not load these.
+        from array import array
+
+        from pycontain.unionfs.index import read_index
 
         entries = read_index(f"{self.path}/index")
         self._offsets = array("q", [entry.offset for entry in entries])
