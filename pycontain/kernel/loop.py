@@ -24,7 +24,6 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._running = True
-        self.after: list[Callable[[], None]] = []  # run after every batch of events
 
     def register(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self.handlers[fd] = handler
@@ -70,5 +69,3 @@ class Loop:
                     handler(events)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
-            for function in self.after:
-                function()

@@ -26,6 +26,7 @@ from pycontain.kernel.streams import Log
 from pycontain.kernel.task import Process
 from pycontain.kernel.vfs.proctext import host_file
 
+SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journal
 HIGH_WATER = 4 << 20  # bytes waiting for a client, above which its container's output is not read
 
 
@@ -162,7 +163,6 @@ class Server:
         self._listener.setblocking(False)
         kernel.on_exit = self._exited
         kernel.loop.register(self._listener.fileno(), self._accept)
-        kernel.loop.after.append(self._after)
         kernel.loop.later(min(idle, 5.0), self._look_idle)
         self._operations: dict[str, Callable[[Connection, dict[str, Any]], Any]] = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -198,10 +198,6 @@ class Server:
             gc.collect()  # automatic collection is off: it would stop a task in the middle of a call
         self.kernel.loop.later(min(self._idle, 5.0), self._look_idle)
 
-    def _after(self) -> None:
-        for running in self.running.values():
-            running.container.root_fs.sync()
-
     def close(self) -> None:
         try:
             os.unlink(self._path)
@@ -234,6 +230,8 @@ class Server:
             if identity in self.running:
                 raise ContainerError(f"start container {identity[:12]}: it is running already")
             container, stubs = setup.build(self.kernel, spec)
+            fs, loop = container.root_fs, self.kernel.loop
+            fs.on_change(lambda: loop.later(SYNC_INTERVAL, fs.sync))
             log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
             running = Running(container, stubs, spec, log)
             self.running[identity] = running

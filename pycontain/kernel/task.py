@@ -78,9 +78,14 @@ class Task:
 
     def string(self, address: int) -> bytes:
         """A NUL-terminated path. Raises EFAULT, ENAMETOOLONG."""
-        data: bytes = self.io.read(address, PATH_MAX)
+        try:  # the shortest way: most calls begin with this
+            data: bytes = os.pread(self.io.memory.fd, PATH_MAX, address)
+        except (OSError, OverflowError):
+            data = self.io.read(address, PATH_MAX)  # opens the memory, or tells what is wrong
         end = data.find(b"\0")
         if end < 0:
+            if not data:
+                raise OSError(errno.EFAULT, "string")
             raise OSError(errno.ENAMETOOLONG if len(data) == PATH_MAX else errno.EFAULT, "string")
         return data[:end]
 

@@ -32,6 +32,7 @@ class ImageTree:
         self.root = Inode(ROOT_INO, stat.S_IFDIR | 0o755, 0, 0, 0)
         self.root.parent = self.root
         self.inodes: list[Inode | None] = [None, None, self.root]  # by number
+        self.packed: dict[int, bytes] = {}  # struct stat by number, kept for the kernel
         self.by_host: dict[tuple[int, int], Inode] = {}  # (st_dev, st_ino) of materialised files
 
     @classmethod

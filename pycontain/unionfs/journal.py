@@ -13,7 +13,7 @@ A record that was cut off by a crash is the last one and is dropped.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -22,14 +22,20 @@ BUFFER = 64 << 10
 
 
 class Journal:
-    """Append records to a file. Buffered: sync() before another process reads it."""
+    """Append records to a file. Buffered: sync() before another process reads it.
+
+    wake is called when the first record enters an empty buffer, so that somebody can see to a sync() soon.
+    """
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._pack = msgpack.Packer(use_bin_type=True).pack
         self._buffer = bytearray()
+        self.wake: Callable[[], None] | None = None
 
     def append(self, record: tuple[Any, ...]) -> None:
+        if not self._buffer and self.wake is not None:
+            self.wake()
         self._buffer += self._pack(record)
         if len(self._buffer) > BUFFER:
             self.sync()

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pycontain.unionfs import journal as journals
@@ -329,6 +330,11 @@ class Tree:
     def backing(self, inode: Inode) -> str:
         """The host path that stands for this tree's own inode (a regular file, FIFO or socket)."""
         return f"{self.files}/{inode.ino}"
+
+    def on_change(self, wake: Callable[[], None]) -> None:
+        """wake() is called when there is something to sync() again."""
+        if self._journal is not None:
+            self._journal.wake = wake
 
     def sync(self) -> None:
         if self._journal is not None:

@@ -58,8 +58,7 @@ def sys_newfstatat(task: Task, a: tuple[int, ...]) -> int:
 
 
 def _put(task: Task, node: Node, address: int) -> int:
-    fs = node.mount.fs
-    task.io.write(address, pack_stat(fs.dev, fs.stat(node.inode)))
+    task.io.write(address, node.mount.fs.packed_stat(node.inode))
     return 0
 
 

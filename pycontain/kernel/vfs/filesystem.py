@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pycontain.kernel.abi import pack_stat
 from pycontain.unionfs.inode import Inode, Stat
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Filesystem:
             inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, inode.size, 0,
             inode.atime, inode.mtime, inode.ctime,
         )  # fmt: skip
+
+    def packed_stat(self, inode: Inode) -> bytes:
+        """struct stat, as stat(2) writes it."""
+        return pack_stat(self.dev, self.stat(inode))
 
     def path_of(self, inode: Inode) -> bytes:
         """The path below the file system's root, starting with a slash."""

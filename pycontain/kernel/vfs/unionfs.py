@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pycontain.kernel.abi import pack_stat
 from pycontain.kernel.vfs.filesystem import Filesystem
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import Inode
@@ -27,6 +28,16 @@ class UnionFs(Tree, Filesystem):
         self.type = "overlay"
         self.magic = OVERLAYFS_MAGIC
         self.limit: int | None = None
+
+    def packed_stat(self, inode: Inode) -> bytes:
+        """Packed once for an inode of the image: it is the same until a container changes it."""
+        ino = inode.ino
+        if ino in self.changed or ino >= self.image.next_ino:
+            return pack_stat(self.dev, self.stat(inode))
+        packed = self.image.packed.get(ino)
+        if packed is None:
+            packed = self.image.packed[ino] = pack_stat(self.dev, Tree.stat(self, inode))
+        return packed
 
     def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
         changed = self.changed

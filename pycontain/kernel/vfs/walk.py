@@ -73,10 +73,11 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     found = cache.entries.get(key)
     if found is not None:
         if found.__class__ is int:
-            fail(found)  # type: ignore[arg-type]
+            raise OSError(found, "")
         inode = found.inode  # type: ignore[union-attr]
-        current = fs.current(inode)
-        return found if current is inode else Node(mount, current)  # type: ignore[return-value]
+        if inode.ino not in fs.changed:  # type: ignore[attr-defined]
+            return found  # type: ignore[return-value]
+        return Node(mount, fs.current(inode))
     container.left_root = False
     try:
         node = walk(task, base, path, follow)
