@@ -12,7 +12,7 @@ General layout, in the order of the data's way:
     executor.py     steps -> layers; cache.py what was made before, running.py RUN
     source.py       where files come from: context.py, treesource.py, held.py; ignore.py .dockerignore
     selection.py    what COPY takes of them
-    placing.py      puts it into a tree; owners.py --chown, modes.py --chmod, archive.py and remote.py ADD
+    placing.py      puts it into a tree; owners.py --chown, modes.py --chmod, archive.py, remote.py ADD
     progress.py     what the user sees
     builder.py      all of it: build()
 

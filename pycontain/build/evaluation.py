@@ -12,6 +12,7 @@ from pycontain.build.arguments import BuildArguments
 from pycontain.build.heredoc import Heredoc, heredoc_of
 from pycontain.build.placing import destination_of
 from pycontain.build.steps import CopyStep, Note, Origin, RunStep, Step, WorkdirStep
+from pycontain.build.urls import is_url
 from pycontain.build.words import Expander, WordError
 from pycontain.errors import BuildError
 from pycontain.image.config import Healthcheck, ImageConfig, RunConfig
@@ -20,7 +21,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
 SCRIPTS = "/dev/pipes"
 PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-REMOTE = ("http://", "https://")
 GIT = re.compile(r"(?:git://|git@|ssh://|https?://[^?#]+\.git(?:[?#]|$))")
 
 
@@ -303,12 +303,12 @@ def check_sources(keyword: str, sources: tuple[str, ...], checksum: str) -> None
             if keyword == "COPY":
                 raise ValueError("a source can't be a git repository for COPY")
             raise ValueError(f"not supported yet: ADD {source} (a git repository)")
-        if keyword == "COPY" and source.startswith(REMOTE):
+        if keyword == "COPY" and is_url(source):
             raise ValueError("a source can't be a URL for COPY")
     if checksum:
         if len(sources) != 1:
             raise ValueError("a checksum can't be specified for multiple sources")
-        if not sources[0].startswith(REMOTE):
+        if not is_url(sources[0]):
             raise ValueError("a checksum requires an HTTP(S) source")
 
 

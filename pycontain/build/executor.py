@@ -20,6 +20,7 @@ from pycontain.build.running import Kernel, StepFailed, run
 from pycontain.build.selection import Selection, checksum, exclusions, select
 from pycontain.build.source import Source
 from pycontain.build.steps import CopyStep, Note, Origin, Plan, RunStep, Stage, Step, WorkdirStep
+from pycontain.build.urls import file_name, is_url
 from pycontain.errors import BuildError, ContainerError, ImageError
 from pycontain.image.config import History, ImageConfig
 from pycontain.image.descriptor import Descriptor
@@ -239,9 +240,13 @@ class Executor:
 
     def _content(self, step: CopyStep, selections: Sequence[Selection]) -> str:
         """A digest of all that a COPY or ADD takes from its source and from URLs."""
-        remote = [self._download(source, step.checksum) for source in step.sources if is_url(source)]
+        remote = []
+        for url in filter(is_url, step.sources):
+            # A checksum names the bytes: they need not be fetched to be known.
+            digest = step.checksum or self._download(url, "").digest
+            remote.append(f"{file_name(url)} {digest}")
         single = len(selections) + len(remote) + len(step.bodies) == 1
-        return step_key((str(single),), [checksum(selections), *(f"{d.name} {d.digest}" for d in remote)])
+        return step_key((str(single),), [checksum(selections), *remote])
 
     def _select(self, step: CopyStep, source: Source) -> list[Selection]:
         exclude = exclusions(step.exclude)
@@ -421,10 +426,6 @@ class Executor:
             f"{stage.name} " if stage.name else f"stage-{stage.number} " if len(self.plan.stages) > 1 else ""
         )
         return f"[{name}{number}/{stage.total}]"
-
-
-def is_url(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
 
 
 def rfc3339(nanoseconds: int) -> str:

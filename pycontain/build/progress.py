@@ -105,33 +105,48 @@ class Quiet(Progress):
 class Terminal(Progress):
     """For a terminal: a running step shows its last lines of output, which go when it is done."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, width: int | None = None) -> None:
         super().__init__(out)
-        self._shown: list[str] = []
+        self.width = width
+        self._shown = 0  # lines below the running step's title
+        self._window: list[str] = []
+
+    def line(self, text: str) -> None:
+        """One line of the screen: what is longer would make going back to it miscount."""
+        width = self.width or os.get_terminal_size(self.out.fileno()).columns or 80
+        plain = "".join(char if char.isprintable() else " " for char in text)
+        super().line(plain[: max(20, width - 1)])
 
     def step(self, label: str, title: str) -> None:
         super().step(label, title)
-        self._shown.clear()
+        self._window.clear()
 
     def show(self, text: str) -> None:
+        self._window.append(text)
+        del self._window[:-WINDOW]
         self._erase()
-        width = os.get_terminal_size(self.out.fileno()).columns if self.out.isatty() else 80
-        plain = "".join(char if char.isprintable() else " " for char in text)
-        self._shown.append(f"      | {plain}"[: max(20, width - 1)])
-        del self._shown[:-WINDOW]
-        self.out.write("".join(f"\x1b[2m{line}\x1b[0m\n" for line in self._shown))
-        self.out.flush()
+        for line in self._window:
+            super().show(line)
+        self._shown = len(self._window)
+
+    def warn(self, text: str) -> None:
+        self._erase()
+        super().warn(text)
+
+    def result(self, image_id: str, names: list[str]) -> None:
+        Progress.line(self, " ".join([image_id, *names]))  # whole, however long
 
     def done(self, note: str = "") -> None:
         self._flush()
         self._erase()
         # One line per step: it takes the place of the line that announced it.
         self.out.write("\x1b[A\x1b[2K")
-        self.line(f"{self.label} {short(self.title)}  {self.elapsed()}{' ' + note if note else ''}")
+        self.line(f"{self.label} {self.elapsed()} {short(self.title)}{' ' + note if note else ''}")
 
     def _erase(self) -> None:
         if self._shown:
-            self.out.write(f"\x1b[{len(self._shown)}A\x1b[J")
+            self.out.write(f"\x1b[{self._shown}A\x1b[J")
+            self._shown = 0
 
 
 def short(title: str) -> str:

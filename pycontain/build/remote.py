@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import posixpath
 import urllib.error
-import urllib.parse
 import urllib.request
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
+from pycontain.build.urls import file_name
 from pycontain.image.digest import parse_digest
 
 TIMEOUT = 60  # seconds without a byte
@@ -28,20 +27,6 @@ class Download(NamedTuple):
     name: str
     mtime: int
     digest: str
-
-
-def is_url(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
-
-
-def file_name(url: str) -> str:
-    """The last part of the URL's path."""
-    try:
-        path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
-    except ValueError:
-        raise ValueError(f"{url!r} is not a URL") from None
-    name = posixpath.basename(path)
-    return name if name not in ("", ".", "..") and "\0" not in name else "__unnamed__"
 
 
 def download(url: str, path: str, checksum: str = "") -> Download:
