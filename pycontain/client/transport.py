@@ -244,9 +244,8 @@ class Transport:
                 response = Response(
                     self._pool, connection, connection.exchange(method, target, headers, payload), url
                 )
-                if not (response.status == 400 and self._wants_tls(origin, response)):
+                if not self._wants_tls(origin, response):
                     return response
-                response.close()
             except (OSError, http.client.HTTPException) as error:
                 self._pool.drop(connection)
                 dead = isinstance(error, ConnectionError | http.client.RemoteDisconnected)
@@ -263,15 +262,21 @@ class Transport:
             origin = Origin.of(url)
 
     def _wants_tls(self, origin: Origin, answer: Exception | Response) -> bool:
-        """Whether this answer to plain http means that only TLS is spoken there.
+        """Whether this answer to plain http says that only TLS is spoken there.
 
-        Servers say so with a TLS alert (which is no HTTP), a reset, or a 400 that is not a registry's.
+        It is a TLS alert, which is no HTTP, or a 400 whose text names HTTPS (Go's, nginx's, ours). A
+        connection that just ends says nothing: a registry that restarts does that too.
         """
         if origin != self._origin or origin.scheme != "http":
             return False
         if isinstance(answer, Response):
-            return "json" not in answer.headers.get("content-type", "")
-        return isinstance(answer, ConnectionResetError) or type(answer) is http.client.BadStatusLine
+            if answer.status != 400 or "json" in answer.headers.get("content-type", ""):
+                return False
+            try:
+                return b"https" in answer.read(_MAX_ERROR).lower()
+            except RegistryError:
+                return False
+        return isinstance(answer, http.client.BadStatusLine) and answer.line.startswith("\x15\x03")
 
     def _failure(self, origin: Origin, error: Exception) -> RegistryError:
         action = f"reach registry {origin}"
