@@ -8,6 +8,7 @@ General layout:
     table_command.py a hot verb's options as a click command, for --help and completion
     template.py      the part of Go's templates that `--format` needs
     output.py        tables, JSON lines and templates: how every listing is printed
+    layer_display.py what pull and push show of their layers
     units.py         sizes and ages as Docker words them
     terminal.py      raw mode and window sizes
     <verb>.py        parse, call the engine, print

@@ -68,9 +68,9 @@ def pull_progress(quiet: bool) -> Callable[[Any], Any] | None:
         return None
 
     def begin(reference: Any) -> Any:
-        from pycontain.cli.progress import PullProgress  # only where something is pulled
+        from pycontain.cli.layer_display import LayerDisplay  # only where something is pulled
 
         print(f"Unable to find image '{reference.familiar}' locally", file=sys.stderr)
-        return PullProgress(sys.stderr)
+        return LayerDisplay(sys.stderr)
 
     return begin

@@ -57,6 +57,8 @@ def take(root: str, container_id: str, name: str | None) -> str:
 
 def release(root: str, name: str, container_id: str) -> None:
     """Give the name back, if it is this container's."""
+    if not name:
+        return  # it had none yet
     path = os.path.join(root, "names", name)
     try:
         if os.readlink(path) == container_id:
