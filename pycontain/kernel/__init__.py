@@ -1,9 +1,9 @@
 """The shared emulated kernel. See README.md beside this file.
 
-    control.py    the client's side: what commands import
-    __main__.py   the kernel process; server.py, session.py, streams.py: what clients ask of it
-    kernel.py     containers, tasks, life-cycle; container.py, task.py, credentials.py
-    table.py      every system call and what happens to it; calls/ the functions
-    vfs/          mounts, path resolution, file systems
-    setup.py      from a specification to a container; loader.py from a path to a program
+control.py    the client's side: what commands import
+__main__.py   the kernel process; server.py, session.py, streams.py: what clients ask of it
+kernel.py     containers, tasks, life-cycle; container.py, task.py, credentials.py
+table.py      every system call and what happens to it; calls/ the functions
+vfs/          mounts, path resolution, file systems
+setup.py      from a specification to a container; loader.py from a path to a program
 """

@@ -95,9 +95,7 @@ class Container:
         source: str = "none",
         read_only: bool = False,
     ) -> Mount:
-        new = Mount(
-            fs, fs.root, point.mount, point.inode, target=target, source=source, read_only=read_only
-        )
+        new = Mount(fs, fs.root, point.mount, point.inode, target=target, source=source, read_only=read_only)
         new.number = 21 + len(self.mounts)
         point.mount.covered[point.inode.ino] = new
         self.mounts.append(new)

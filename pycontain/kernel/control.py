@@ -155,7 +155,16 @@ class KernelClient:
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-s", "-m", "pycontain.kernel", "--root", self.store_root, "--directory", self.directory],
+            [
+                sys.executable,
+                "-s",
+                "-m",
+                "pycontain.kernel",
+                "--root",
+                self.store_root,
+                "--directory",
+                self.directory,
+            ],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -310,4 +319,3 @@ class KernelClient:
             except OSError:
                 return
             time.sleep(0.005)
-

@@ -147,11 +147,13 @@ class Kernel:
         self.failures[name] += 1
         if sum(self.failures.values()) <= FAILURES_LOGGED:
             text = "".join(traceback.format_exception(error))
-            print(f"{name} of process {task.process.pid} ({task.process.name!r}): {text}", file=sys.stderr, flush=True)
+            print(
+                f"{name} of process {task.process.pid} ({task.process.name!r}): {text}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def new_process(self, container: Container, credentials: Credentials) -> Task:
         """A task without a number yet, for looking things up before it is launched."""
-        process = Process(
-            0, container, None, credentials, FileContext(container.root, container.root, 0o022)
-        )
+        process = Process(0, container, None, credentials, FileContext(container.root, container.root, 0o022))
         return Task(0, process)

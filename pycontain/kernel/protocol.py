@@ -96,5 +96,3 @@ def runtime_directory(store_root: str) -> str:
     if info.st_mode & 0o077:
         os.chmod(path, 0o700)
     return path
-
-

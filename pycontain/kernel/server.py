@@ -33,7 +33,9 @@ HIGH_WATER = 4 << 20  # bytes waiting for a client, above which its container's 
 class Running:
     """A container that runs, with what the server keeps about it."""
 
-    def __init__(self, container: Container, stubs: setup.Stubs, spec: dict[str, Any], log: Log | None) -> None:
+    def __init__(
+        self, container: Container, stubs: setup.Stubs, spec: dict[str, Any], log: Log | None
+    ) -> None:
         self.container = container
         self.stubs = stubs
         self.spec = spec
@@ -208,9 +210,11 @@ class Server:
     # -- requests
 
     def serve(self, connection: Connection, request: Any) -> tuple[Any, list[int] | None] | None:
-        operation = self._operations.get(request.get("op")) if isinstance(request, dict) else None
+        operation = self._operations.get(str(request.get("op"))) if isinstance(request, dict) else None
         if operation is None:
-            raise KernelError(f"kernel: unknown request {request!r:.80}", hint="is another version's kernel running?")
+            raise KernelError(
+                f"kernel: unknown request {request!r:.80}", hint="is another version's kernel running?"
+            )
         answer = operation(connection, request)
         if isinstance(answer, tuple):
             return {"ok": answer[0]}, answer[1]
@@ -361,7 +365,10 @@ class Server:
             "rss": int(fields[21]) * resource.getpagesize(),
             "started": process.started,
             "tty": int(fields[4]),
-            "command": host_file(process.pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace"),
+            "command": host_file(process.pid, "cmdline")
+            .rstrip(b"\0")
+            .replace(b"\0", b" ")
+            .decode("utf-8", "replace"),
         }
 
     @staticmethod

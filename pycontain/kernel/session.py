@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pycontain.errors import ContainerError
 from pycontain.kernel import setup
 from pycontain.kernel.container import Container
 from pycontain.kernel.streams import CHUNK, STDERR, STDOUT, Log, Output, open_terminal
@@ -51,7 +52,7 @@ class Session:
         env = setup.environment(spec, home, container.hostname)
         args = [bytes(a) for a in spec["args"]]
         if not args:
-            raise setup.ContainerError("run: no command specified", hint="the image has neither CMD nor ENTRYPOINT")
+            raise ContainerError("run: no command specified", hint="the image has neither CMD nor ENTRYPOINT")
         program = setup.find_program(task, args[0], env)
         self.process: Process = task.process
         self.process.session_root = not init

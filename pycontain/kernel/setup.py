@@ -72,7 +72,9 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> tuple[Container, Stubs]:
     stubs = Stubs()
     try:
         _system_mounts(container, stubs, directory, spec)
-        for number, mount in enumerate(sorted(spec.get("mounts") or [], key=lambda m: m["target"].count("/"))):
+        for number, mount in enumerate(
+            sorted(spec.get("mounts") or [], key=lambda m: m["target"].count("/"))
+        ):
             _mount(container, stubs, mount, number)
     except BaseException:
         stubs.remove()
@@ -116,27 +118,43 @@ def _system_mounts(container: Container, stubs: Stubs, directory: str, spec: dic
     if os.path.isdir(SYS_CPU):
         point = sys_fs.walk(b"/devices/system/cpu")
         container.mount(
-            HostFs(SYS_CPU, os.makedev(0, 49)), Node(sys_mount, point), SYS_CPU.encode(), source="sysfs", read_only=True
+            HostFs(SYS_CPU, os.makedev(0, 49)),
+            Node(sys_mount, point),
+            SYS_CPU.encode(),
+            source="sysfs",
+            read_only=True,
         )
     sys_mount.read_only = True
 
 
 def _sysfs(fs: UnionFs) -> None:
-    for path in (b"fs/cgroup", b"devices/system/cpu", b"kernel/mm/transparent_hugepage", b"class/net", b"block"):
+    for path in (
+        b"fs/cgroup",
+        b"devices/system/cpu",
+        b"kernel/mm/transparent_hugepage",
+        b"class/net",
+        b"block",
+    ):
         node = fs.root
         for name in path.split(b"/"):
             node = fs.lookup(node, name) or fs.mkdir(node, name, 0o755, 0, 0)
     node = fs.walk(b"/kernel/mm/transparent_hugepage")
-    for name in ("enabled", "hpage_pmd_size", "shmem_enabled", "defrag"):
+    for text in ("enabled", "hpage_pmd_size", "shmem_enabled", "defrag"):
         try:
-            with open(f"/sys/kernel/mm/transparent_hugepage/{name}", "rb") as file:
-                fs.write_bytes(node, name.encode(), file.read(), mode=0o444)
+            with open(f"/sys/kernel/mm/transparent_hugepage/{text}", "rb") as file:
+                fs.write_bytes(node, text.encode(), file.read(), mode=0o444)
         except OSError:
             continue
 
 
 def _mount_at(
-    container: Container, stubs: Stubs, fs: Filesystem, target: bytes, *, source: str = "none", read_only: bool = False
+    container: Container,
+    stubs: Stubs,
+    fs: Filesystem,
+    target: bytes,
+    *,
+    source: str = "none",
+    read_only: bool = False,
 ) -> Mount:
     is_dir = fs.root.mode & S_IFMT == S_IFDIR
     point = _mount_point(container, stubs, target, is_dir)
@@ -181,7 +199,8 @@ def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: in
             fs = HostFs(mount["source"], dev)
         except OSError as error:
             raise ContainerError(
-                f"mount {mount['source']} on {mount['target']}: {error.strerror}", hint="the path is the host's"
+                f"mount {mount['source']} on {mount['target']}: {error.strerror}",
+                hint="the path is the host's",
             ) from None
         _mount_at(container, stubs, fs, target, source="host", read_only=read_only)
     else:
@@ -228,7 +247,9 @@ def _working_directory(container: Container, task: Task, cwd: bytes) -> Node:
             node = resolve(root, AT_FDCWD, path)
         except FileNotFoundError:
             try:
-                node = Node(node.mount, node.mount.fs.mkdir(node.mount.fs.current(node.inode), name, 0o755, 0, 0))
+                node = Node(
+                    node.mount, node.mount.fs.mkdir(node.mount.fs.current(node.inode), name, 0o755, 0, 0)
+                )
             except OSError as error:
                 raise ContainerError(f"working directory {os.fsdecode(cwd)}: {error.strerror}") from None
         except OSError as error:
@@ -276,7 +297,9 @@ def find_program(task: Task, name: bytes, env: list[bytes]) -> bytes:
             refused = refused or error
     if refused is not None:
         raise refused
-    raise ProgramNotFound(f"run {shown}: executable file not found in $PATH", hint=f"PATH={os.fsdecode(path)}")
+    raise ProgramNotFound(
+        f"run {shown}: executable file not found in $PATH", hint=f"PATH={os.fsdecode(path)}"
+    )
 
 
 def _check(task: Task, path: bytes, shown: str) -> None:

@@ -49,7 +49,12 @@ class Process:
     )
 
     def __init__(
-        self, pid: int, container: Container, parent: Process | None, credentials: Credentials, files: FileContext
+        self,
+        pid: int,
+        container: Container,
+        parent: Process | None,
+        credentials: Credentials,
+        files: FileContext,
     ) -> None:
         self.pid = pid
         self.container = container

@@ -58,7 +58,7 @@ class ImageTree:
             if name == b"..":
                 node = node.parent or self.root
                 continue
-            child = node.children.get(name)
+            child = node.children.get(name) if node.children else None
             if child is None:
                 return None
             if child.is_symlink:
@@ -181,7 +181,8 @@ class ImageTree:
         head, _, name = entry.path.rpartition(b"/")
         target_head, _, target_name = (entry.link or b"").rpartition(b"/")
         directory = self.walk(target_head)
-        target = directory.children.get(target_name) if directory and directory.children else None
+        found = directory.children if directory is not None else None
+        target = found.get(target_name) if found else None
         if target is None or target.children is not None:
             raise LayerError(
                 f"layer {layer.diff_id[:19]}: hard link {entry.path!r} points to {entry.link!r}, which is not a file"

@@ -52,11 +52,9 @@ class Journal:
 
 def read(path: str) -> Iterator[list[Any]]:
     """The records of a journal, as far as they are whole."""
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return
-    with file:
+    with open(path, "rb") as file:
         unpacker = msgpack.Unpacker(file, raw=False, strict_map_key=False, max_buffer_size=1 << 30)
         good = 0
         while True:

@@ -22,7 +22,14 @@ NAME_MAX, PATH_MAX = 255, 4096
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 COPY_CHUNK = 1 << 30
 OPEN_FLAGS = (
-    os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_SYNC | os.O_DSYNC | os.O_TRUNC | os.O_NOATIME
+    os.O_ACCMODE
+    | os.O_APPEND
+    | os.O_NONBLOCK
+    | os.O_DIRECT
+    | os.O_SYNC
+    | os.O_DSYNC
+    | os.O_TRUNC
+    | os.O_NOATIME
 )
 
 
@@ -125,7 +132,17 @@ class Tree:
                 size, blocks, atime, mtime = host.st_size, host.st_blocks, host.st_atime_ns, host.st_mtime_ns
                 ctime = max(ctime, host.st_ctime_ns)
         return Stat(
-            inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, size, blocks, atime, mtime, ctime
+            inode.ino,
+            inode.mode,
+            inode.nlink,
+            inode.uid,
+            inode.gid,
+            inode.rdev,
+            size,
+            blocks,
+            atime,
+            mtime,
+            ctime,
         )
 
     def open(self, inode: Inode, flags: int) -> int:
@@ -184,7 +201,9 @@ class Tree:
             os.close(os.open(f"{self.files}/{inode.ino}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         return self._enter(directory, name, inode)
 
-    def adopt(self, directory: Inode, name: bytes, path: str, mode: int, uid: int, gid: int, mtime: int) -> Inode:
+    def adopt(
+        self, directory: Inode, name: bytes, path: str, mode: int, uid: int, gid: int, mtime: int
+    ) -> Inode:
         """A regular file that shows a host file's bytes without copying them."""
         inode = self._new(stat.S_IFREG | mode & 0o7777, uid, gid)
         inode.content = HostFile(path)

@@ -6,7 +6,15 @@ import errno
 import os
 from typing import Any
 
-from pycontain.kernel.abi import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFLNK, S_IFMT, S_IFREG, signed
+from pycontain.kernel.abi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
+    signed,
+)
 from pycontain.kernel.loader import Script
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, need
@@ -31,7 +39,9 @@ def sys_execveat(task: Task, a: tuple[int, ...]) -> Any:
         node = resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW)
         if node.inode.mode & S_IFMT == S_IFLNK:
             fail(errno.ELOOP)
-        shown = path if path[:1] == b"/" or signed(a[0]) == AT_FDCWD else b"/dev/fd/%d/%s" % (signed(a[0]), path)
+        shown = (
+            path if path[:1] == b"/" or signed(a[0]) == AT_FDCWD else b"/dev/fd/%d/%s" % (signed(a[0]), path)
+        )
     elif flags & AT_EMPTY_PATH:
         found = task.process.container.node_of_fd(task, signed(a[0]))
         if found is None:

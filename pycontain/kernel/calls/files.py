@@ -120,7 +120,9 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     if flags & O_PATH:
         if flags & O_DIRECTORY and kind != S_IFDIR:
             fail(errno.ENOTDIR)
-        return platform.send_fd(task, container.kernel.open_handle(node, path_only=True), bool(flags & O_CLOEXEC))
+        return platform.send_fd(
+            task, container.kernel.open_handle(node, path_only=True), bool(flags & O_CLOEXEC)
+        )
     if kind == S_IFLNK:
         fail(errno.ELOOP)
     access = flags & O_ACCMODE
@@ -153,5 +155,3 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     else:
         fail(errno.EACCES)
     return platform.send_fd(task, fd, bool(flags & O_CLOEXEC))
-
-

@@ -99,9 +99,9 @@ def sys_setreuid(task: Task, a: tuple[int, ...]) -> int:
     who = task.process.credentials
     real = who.uid if signed(a[0]) == -1 else _id(a[0])
     effective = who.euid if signed(a[1]) == -1 else _id(a[1])
-    if not who.has(CAP_SETUID):
-        if real not in (who.uid, who.euid) or effective not in (who.uid, who.euid, who.suid):
-            fail(errno.EPERM)
+    allowed = real in (who.uid, who.euid) and effective in (who.uid, who.euid, who.suid)
+    if not allowed and not who.has(CAP_SETUID):
+        fail(errno.EPERM)
     saved = effective if signed(a[0]) != -1 or (signed(a[1]) != -1 and effective != who.uid) else who.suid
     task.process.credentials = who.with_uids(real, effective, saved)
     return 0
@@ -111,9 +111,9 @@ def sys_setregid(task: Task, a: tuple[int, ...]) -> int:
     who = task.process.credentials
     real = who.gid if signed(a[0]) == -1 else _id(a[0])
     effective = who.egid if signed(a[1]) == -1 else _id(a[1])
-    if not who.has(CAP_SETGID):
-        if real not in (who.gid, who.egid) or effective not in (who.gid, who.egid, who.sgid):
-            fail(errno.EPERM)
+    allowed = real in (who.gid, who.egid) and effective in (who.gid, who.egid, who.sgid)
+    if not allowed and not who.has(CAP_SETGID):
+        fail(errno.EPERM)
     saved = effective if signed(a[0]) != -1 or (signed(a[1]) != -1 and effective != who.gid) else who.sgid
     task.process.credentials = who.with_gids(real, effective, saved)
     return 0
@@ -186,7 +186,10 @@ def sys_capset(task: Task, a: tuple[int, ...]) -> int:
         fail(errno.EPERM)
     words = list(struct.unpack("<3I", task.read(a[1], 12)))
     if version != CAPABILITY_VERSION_1:
-        words = [low | high << 32 for low, high in zip(words, struct.unpack("<3I", task.read(a[1] + 12, 12)), strict=True)]
+        words = [
+            low | high << 32
+            for low, high in zip(words, struct.unpack("<3I", task.read(a[1] + 12, 12)), strict=True)
+        ]
     effective, permitted, inheritable = (w & ALL_CAPABILITIES for w in words)
     who = task.process.credentials
     if permitted & ~who.permitted or effective & ~permitted:

@@ -118,7 +118,9 @@ def sys_kill(task: Task, a: tuple[int, ...]) -> int:
         _send(task, find(task, number), signum)
         return 0
     if number == -1:
-        targets = [p for p in container.processes.values() if p is not container.init and p is not task.process]
+        targets = [
+            p for p in container.processes.values() if p is not container.init and p is not task.process
+        ]
     else:
         group = os.getpgid(task.process.pid) if number == 0 else container.outside(-number)
         targets = [p for p in container.processes.values() if _group(p) == group]
@@ -235,10 +237,11 @@ def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
     which = a[1] & 0xFFFFFFFF
     if which > 15:
         fail(errno.EINVAL)
-    signed_limits = None if limits is None else tuple(v - (1 << 64) if v >> 63 else v for v in limits)
-    old = resource.prlimit(process.pid, which) if signed_limits is None else resource.prlimit(
-        process.pid, which, signed_limits  # type: ignore[arg-type]
-    )
+    if limits is None:
+        old = resource.prlimit(process.pid, which)
+    else:
+        soft, hard = (value - (1 << 64) if value >> 63 else value for value in limits)
+        old = resource.prlimit(process.pid, which, (soft, hard))
     if a[3]:
         task.write(a[3], struct.pack("<QQ", *(v & 0xFFFFFFFFFFFFFFFF for v in old)))
     return 0

@@ -167,7 +167,9 @@ def _bind_path(task: Task, new: socket.socket, path: bytes) -> None:
         fail(errno.EROFS)
     need(directory.inode, who, WRITE | EXECUTE)
     mode = S_IFSOCK | 0o777 & ~task.process.files.umask
-    if directory.mount.fs.type == "ext4":  # a bind mount: the socket is a real one, others of the host may use it
+    if (
+        directory.mount.fs.type == "ext4"
+    ):  # a bind mount: the socket is a real one, others of the host may use it
         host = f"{fs.backing(directory.inode)}/{os.fsdecode(name)}"
         short, held = _short(host)
         try:

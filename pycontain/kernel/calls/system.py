@@ -27,7 +27,14 @@ PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_PTRACER = 38, 3
 
 def sys_uname(task: Task, a: tuple[int, ...]) -> int:
     container = task.process.container
-    fields = (b"Linux", container.hostname, container.release, container.version, MACHINE, container.domainname)
+    fields = (
+        b"Linux",
+        container.hostname,
+        container.release,
+        container.version,
+        MACHINE,
+        container.domainname,
+    )
     task.write(a[0], b"".join(field[:64].ljust(65, b"\0") for field in fields))
     return 0
 

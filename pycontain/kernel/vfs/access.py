@@ -49,9 +49,7 @@ def is_owner(inode: Inode, who: Credentials) -> bool:
 def need_removable(directory: Inode, victim: Inode, who: Credentials) -> None:
     """Write permission on the directory, and ownership where it is sticky."""
     need(directory, who, WRITE | EXECUTE)
-    if directory.mode & STICKY and not (
-        who.fsuid in (victim.uid, directory.uid) or who.has(CAP_FOWNER)
-    ):
+    if directory.mode & STICKY and not (who.fsuid in (victim.uid, directory.uid) or who.has(CAP_FOWNER)):
         fail(errno.EPERM)
 
 

@@ -11,7 +11,17 @@ from pycontain.unionfs.inode import Inode
 class Mount:
     """A file system's (sub)tree at a point of another mount. covered: inode number -> the mount on it."""
 
-    __slots__ = ("covered", "fs", "number", "options", "parent", "point", "read_only", "root", "source", "target")
+    __slots__ = (
+        "below",
+        "covered",
+        "fs",
+        "number",
+        "parent",
+        "read_only",
+        "root",
+        "source",
+        "target",
+    )
 
     def __init__(
         self,
@@ -27,7 +37,7 @@ class Mount:
         self.fs = fs
         self.root = root
         self.parent = parent
-        self.point = point
+        self.below = root if point is None else point  # the inode of the parent's that it lies on
         self.target = target
         self.source = source
         self.read_only = read_only

@@ -58,7 +58,8 @@ PID_LINKS = (b"cwd", b"exe", b"root")
 PID_DIRS = (b"fd", b"fdinfo", b"net", b"ns", b"task", b"attr")
 WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm")
 HOST_TEXT = ("cpuinfo", "meminfo", "uptime", "loadavg", "vmstat", "filesystems", "swaps", "diskstats", "partitions",
-             "devices", "stat", "interrupts", "softirqs", "buddyinfo", "zoneinfo", "crypto", "consoles", "misc")  # fmt: skip
+             "devices", "stat", "interrupts", "softirqs", "buddyinfo", "zoneinfo", "crypto", "consoles",
+             "misc")  # fmt: skip
 NET_TEXT = ("dev", "tcp", "tcp6", "udp", "udp6", "unix", "route", "if_inet6", "ipv6_route", "snmp", "snmp6", "netstat",
             "protocols", "sockstat", "sockstat6", "arp", "raw", "raw6", "igmp", "packet", "psched")  # fmt: skip
 SYS_TEXT = (
@@ -124,7 +125,9 @@ class ProcFs(Filesystem):
         return inode
 
     def _link(self, directory: Inode, name: bytes, target: bytes) -> ProcInode:
-        inode = self._make(directory, name, S_IFLNK | 0o777, "link", self._number(f"{directory.ino}/{name!r}"))
+        inode = self._make(
+            directory, name, S_IFLNK | 0o777, "link", self._number(f"{directory.ino}/{name!r}")
+        )
         inode.target = target
         inode.size = 0
         return inode
@@ -161,9 +164,7 @@ class ProcFs(Filesystem):
                 if owner is None:
                     return None
                 process = owner
-            return self._make(
-                directory, name, S_IFDIR | 0o555, "pid", PID_BASE + process.pid * 4096, process
-            )
+            return self._make(directory, name, S_IFDIR | 0o555, "pid", PID_BASE + process.pid * 4096, process)
         if name in (b"self", b"thread-self"):
             return self._link(directory, name, b"")
         if name == b"mounts":
@@ -200,7 +201,14 @@ class ProcFs(Filesystem):
                 directory, name, S_IFLNK | 0o777, name.decode(), number + PID_LINKS.index(name), process
             )
         if name in PID_DIRS:
-            kind = {b"fd": "fd", b"fdinfo": "fdinfo", b"net": "net", b"ns": "ns", b"task": "task", b"attr": "attr"}
+            kind = {
+                b"fd": "fd",
+                b"fdinfo": "fdinfo",
+                b"net": "net",
+                b"ns": "ns",
+                b"task": "task",
+                b"attr": "attr",
+            }
             return self._make(
                 directory, name, S_IFDIR | 0o555, kind[name], number + 10 + PID_DIRS.index(name), process
             )
@@ -398,5 +406,3 @@ def memory_file(text: bytes) -> int:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(fd)
-
-

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
 
 
-class UnionFs(Tree, Filesystem):
+class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is computed, elsewhere it is stored
     """Tree's operations are already those of a file system; this adds what only the kernel asks for."""
 
     cacheable = True  # tmpfs sets it to False: only the root file system has a generation that is watched

@@ -62,7 +62,9 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     container = task.process.container
     who = task.process.credentials
     mount = base.mount
-    if not (who.effective >> CAP_DAC_OVERRIDE & 1 and mount is container.root_mount and files.root.inode.ino == 2):
+    if not (
+        who.effective >> CAP_DAC_OVERRIDE & 1 and mount is container.root_mount and files.root.inode.ino == 2
+    ):
         return walk(task, base, path, follow)
     cache = container.names
     fs = mount.fs
@@ -154,8 +156,8 @@ def walk(task: Task, base: Node, path: bytes, follow: bool, restrict: int = 0) -
                 continue
             if restrict & RESOLVE_BENEATH and inode.ino == base.inode.ino and mount is base.mount:
                 fail(errno.EXDEV)
-            while inode.ino == mount.root.ino and mount.parent is not None and mount.point is not None:
-                mount, inode = mount.parent, mount.point
+            while inode.ino == mount.root.ino and mount.parent is not None:
+                mount, inode = mount.parent, mount.below
                 fs = mount.fs
                 inode = fs.current(inode)
             inode = fs.current(fs.parent(inode))
@@ -226,6 +228,6 @@ def path_of(task_root: Node, node: Node) -> bytes:
             prefix = mount.fs.path_of(mount.root)
             below = below[len(prefix) :] or b"/"
         tail = (below if below != b"/" else b"") + tail
-        if at_root or mount.parent is None or mount.point is None:
+        if at_root or mount.parent is None:
             return tail or b"/"
-        mount, inode = mount.parent, mount.point
+        mount, inode = mount.parent, mount.below

@@ -51,7 +51,13 @@ def _rule_code(rule: Rule) -> Code:
     for test in rule.tests:
         low = 16 + 8 * test.argument
         if test.wide:  # equal to zero in all 64 bits
-            code += [(LD, 0, 0, low), (JEQ, 0, 3, 0), (LD, 0, 0, low + 4), (JEQ, 0, 1, 0), (RET, 0, 0, test.action)]
+            code += [
+                (LD, 0, 0, low),
+                (JEQ, 0, 3, 0),
+                (LD, 0, 0, low + 4),
+                (JEQ, 0, 1, 0),
+                (RET, 0, 0, test.action),
+            ]
             continue
         code.append((LD, 0, 0, low))
         for value in test.values:

@@ -62,7 +62,7 @@ def _memfd() -> Finding:
     try:
         os.close(os.memfd_create("probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
     except OSError as error:
-        return Finding("memory files (memfd_create)", False, True, error.strerror)
+        return Finding("memory files (memfd_create)", False, True, str(error.strerror))
     return Finding("memory files (memfd_create)", True, True, "")
 
 
@@ -90,7 +90,9 @@ def _launch() -> Finding:
 
     try:
         confinement = Confinement(program, flags, unprivileged_identity())
-        _, listener = spawn(confinement, Launch(b"probe", [b"probe"], [], null, null, null, False, False), seize)
+        _, listener = spawn(
+            confinement, Launch(b"probe", [b"probe"], [], null, null, null, False, False), seize
+        )
         try:
             poll = select.poll()
             poll.register(listener, select.POLLIN)
@@ -99,7 +101,9 @@ def _launch() -> Finding:
             buffer = bytearray(80)
             fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
             call, *_ = host.NOTIF.unpack(buffer)
-            fcntl.ioctl(listener, host.NOTIF_ADDFD, host.NOTIF_ADD.pack(call, host.ADDFD_FLAG_SEND, null, 0, 0))
+            fcntl.ioctl(
+                listener, host.NOTIF_ADDFD, host.NOTIF_ADD.pack(call, host.ADDFD_FLAG_SEND, null, 0, 0)
+            )
             try:
                 fcntl.ioctl(listener, host.NOTIF_SET_FLAGS, host.SYNC_WAKE_UP)
                 detail = "with synchronous wake-up"
@@ -109,7 +113,12 @@ def _launch() -> Finding:
             os.close(listener)
         return Finding(title, True, True, detail)
     except Exception as error:
-        return Finding(title, False, True, f"{error}; it needs Linux 5.19 and a host profile that allows seccomp and ptrace")
+        return Finding(
+            title,
+            False,
+            True,
+            f"{error}; it needs Linux 5.19 and a host profile that allows seccomp and ptrace",
+        )
     finally:
         os.close(null)
         for pid in pids:
@@ -124,7 +133,9 @@ def _landlock() -> Finding:
     from pycontain.platforms.trap.host import landlock_abi
 
     abi = landlock_abi()
-    return Finding("Landlock (a second wall)", abi > 0, False, f"ABI {abi}" if abi else "not offered by this host")
+    return Finding(
+        "Landlock (a second wall)", abi > 0, False, f"ABI {abi}" if abi else "not offered by this host"
+    )
 
 
 def _nested() -> Finding:
@@ -139,5 +150,7 @@ def _identity() -> Finding:
     if os.geteuid() != 0:
         return Finding("programs run unprivileged", True, False, f"as uid {os.geteuid()}, the user's own")
     if uid is None:
-        return Finding("programs run unprivileged", True, False, "as uid 0 without capabilities (no CAP_SYS_PTRACE here)")
+        return Finding(
+            "programs run unprivileged", True, False, "as uid 0 without capabilities (no CAP_SYS_PTRACE here)"
+        )
     return Finding("programs run unprivileged", True, False, f"as uid {uid}")

@@ -48,6 +48,7 @@ class Pending:
         self.fd = fd
         self.interpreter_fd = interpreter_fd
         self.stage = 1
+        self.file_id = self.interpreter_id = (0, 0)  # (st_dev, st_ino) of what was injected
         self.held: list[int] = []  # signals that came in between; delivered to the new program
 
 

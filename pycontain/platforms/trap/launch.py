@@ -54,7 +54,7 @@ def spawn(confinement: Confinement, launch: Launch, seize: Callable[[int], None]
         try:
             pid = os.posix_spawn(
                 f"/proc/self/fd/{fd}",
-                launch.argv[:1] or [b""],
+                list(launch.argv[:1]) or [b""],
                 {},
                 file_actions=_descriptors(launch, theirs.fileno()),
                 setsid=True,
@@ -75,7 +75,8 @@ def spawn(confinement: Confinement, launch: Launch, seize: Callable[[int], None]
         if not control:
             os.kill(pid, signal.SIGKILL)
             raise PlatformError(
-                "start a process: the host did not let it set up its filter", hint="see `pycontain kernel check`"
+                "start a process: the host did not let it set up its filter",
+                hint="see `pycontain kernel check`",
             )
         return pid, array.array("i", control[0][2])[0]
     finally:

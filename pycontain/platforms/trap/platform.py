@@ -235,9 +235,7 @@ class TrapPlatform:
             fcntl.ioctl(
                 traced.listener,
                 host.NOTIF_ADDFD,
-                host.NOTIF_ADD.pack(
-                    traced.call, host.ADDFD_FLAG_SEND, fd, 0, os.O_CLOEXEC if cloexec else 0
-                ),
+                host.NOTIF_ADD.pack(traced.call, host.ADDFD_FLAG_SEND, fd, 0, os.O_CLOEXEC if cloexec else 0),
             )
         except OSError as error:
             if error.errno != errno.ENOENT:
@@ -257,7 +255,8 @@ class TrapPlatform:
         flags = 0 if at is None else host.ADDFD_FLAG_SETFD
         request = host.NOTIF_ADD.pack(traced.call, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
         # a bytearray, not bytes: only then does ioctl return the call's result
-        return fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
+        number: int = fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
+        return number
 
     # -- memory
 

@@ -9,7 +9,16 @@ import errno
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from pycontain.platforms.trap.bpf import ALLOW, NOTIFY, RET_ALLOW, RET_ERRNO, RET_NOTIFY, Rule, Test, errno_rule
+from pycontain.platforms.trap.bpf import (
+    ALLOW,
+    NOTIFY,
+    RET_ALLOW,
+    RET_ERRNO,
+    RET_NOTIFY,
+    Rule,
+    Test,
+    errno_rule,
+)
 
 CLONE_NEW = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
 CLONE_UNTRACED = 0x00800000  # the child would not be ours
