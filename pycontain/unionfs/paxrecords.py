@@ -33,10 +33,11 @@ def parse_pax(payload: bytes) -> Pax:
     at = 0
     while at < len(payload):
         space = payload.find(b" ", at, at + 20)
-        length = _integer(payload[at:space], "record length") if space > 0 else 0
-        end = at + length
+        end = at + _integer(payload[at:space], "record length") if space >= 0 else 0
+        if not space + 2 < end <= len(payload) or payload[end - 1 : end] != b"\n":
+            raise LayerError("read tar: a pax header is malformed")
         key, equals, value = payload[space + 1 : end - 1].partition(b"=")
-        if end > len(payload) or end <= space + 2 or payload[end - 1 : end] != b"\n" or not equals or not key:
+        if not equals or not key:
             raise LayerError("read tar: a pax header is malformed")
         if key.startswith(XATTR):
             xattrs[key[len(XATTR) :]] = value
