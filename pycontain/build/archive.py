@@ -11,27 +11,56 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from pycontain.build.decompress import DamagedStream, Decompressed
 from pycontain.build.owners import Owner
 from pycontain.build.placing import Placer, show
+from pycontain.errors import LayerError
+from pycontain.store.compression import Limits, decompress
 
 if TYPE_CHECKING:
     from pycontain.unionfs.inode import Inode
     from pycontain.unionfs.tree import Tree
 
+COMPRESSIONS = ("none", "gzip", "bzip2", "xz", "zstd")
 MAX_ENTRIES = 1_000_000
 CHUNK = 1 << 20
 
 
+class Unpacked:
+    """The uncompressed bytes of a host file. `read` raises LayerError where they are damaged, or a bomb."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115, closed by close()
+        chunks = iter(lambda: self._file.read(CHUNK), b"")
+        try:
+            _, self._pieces = decompress(chunks, Limits.from_environment(), COMPRESSIONS)
+        except BaseException:
+            self._file.close()
+            raise
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """At most size bytes; b"" at the end only."""
+        if not self._rest:
+            self._rest = next(self._pieces, b"")
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
 @contextmanager
-def opened(path: str) -> Iterator[tuple[tarfile.TarFile, Decompressed]]:
-    """A tar archive for reading once, front to back, and the stream under it. Raises tarfile.TarError."""
+def opened(path: str) -> Iterator[tuple[tarfile.TarFile, Unpacked]]:
+    """A tar archive for reading once, front to back, and the stream under it.
+
+    Raises tarfile.TarError or LayerError where it is none.
+    """
     # surrogateescape keeps names that are no UTF-8 as they are.
     with (
-        Decompressed(path) as stream,
+        closing(Unpacked(path)) as stream,
         tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive,  # type: ignore[call-overload]
     ):
         yield archive, stream
@@ -42,7 +71,7 @@ def is_archive(path: str) -> bool:
     try:
         with opened(path) as (archive, _):
             return archive.next() is not None
-    except (tarfile.TarError, DamagedStream):
+    except (tarfile.TarError, LayerError):
         return False
 
 
@@ -70,8 +99,8 @@ def extract(
                 pass  # to the end, where gzip and the others have their checksum
     except tarfile.TarError as error:
         raise ValueError(f"the archive is damaged: {error}") from None
-    except DamagedStream as error:
-        raise ValueError(f"the archive is {error}") from None
+    except LayerError as error:
+        raise ValueError(f"the archive is damaged: {error}") from None
     for inode, when in reversed(times):
         tree.set_attr(inode, mtime=when, atime=when)
 

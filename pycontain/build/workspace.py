@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 from pycontain.build.context import DirectorySource
-from pycontain.build.decompress import compression_of
 from pycontain.build.filehash import FileHashes
 from pycontain.build.ignore import parse_ignore
 from pycontain.build.lines import MAX_FILE
@@ -107,9 +106,11 @@ def read_limited(file: IO[bytes], shown: str) -> bytes:
 
 def from_stdin(stdin: IO[bytes], file: str, scratch: str) -> Workspace:
     """A build whose context, or whose Dockerfile alone, comes on standard input."""
+    from pycontain.store.compression import sniff  # imports zlib and more
+
     head = stdin.read(512)
     hashes = FileHashes(None)
-    if not compression_of(head) and head[257:262] != b"ustar":
+    if sniff(head) == "none" and head[257:262] != b"ustar":
         dockerfile = head + read_limited(stdin, "Dockerfile on standard input")
         empty = os.path.join(scratch, "empty")
         os.mkdir(empty)
