@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontain.client import progress as status
@@ -218,10 +219,11 @@ class _Pull:
             show(layer.digest, status.EXTRACTING, 0, layer.size)
             self._store.layers.ensure(layer, diff_id)
         else:
-            self._store.layers.ingest(self._blocks(layer), layer.media_type, layer, diff_id)
+            with closing(self._blocks(layer)) as blocks:  # a failure ends the download at once
+                self._store.layers.ingest(blocks, layer.media_type, layer, diff_id)
         show(layer.digest, status.PULLED, layer.size, layer.size)
 
-    def _blocks(self, layer: Descriptor) -> Iterator[bytes]:
+    def _blocks(self, layer: Descriptor) -> Generator[bytes, None, None]:
         """The layer's bytes as they come; what consumes them unpacks at the same time."""
         done = 0
         show = self._progress.layer
@@ -230,12 +232,13 @@ class _Pull:
         def retrying() -> None:
             show(layer.digest, status.RETRYING, done, layer.size)
 
-        for block in self._repository.blob(layer, retrying):
-            if self._stop.is_set():
-                raise RegistryError(f"pull blob {layer.digest}: stopped, because another layer failed")
-            yield block
-            done += len(block)
-            show(layer.digest, status.DOWNLOADING, done, layer.size)
+        with closing(self._repository.blob(layer, retrying)) as blocks:
+            for block in blocks:
+                if self._stop.is_set():
+                    raise RegistryError(f"pull blob {layer.digest}: stopped, because another layer failed")
+                yield block
+                done += len(block)
+                show(layer.digest, status.DOWNLOADING, done, layer.size)
         show(layer.digest, status.EXTRACTING, done, layer.size)
 
 

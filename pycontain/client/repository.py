@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from pycontain.client.transport import Failed, Response, Transport, clean
@@ -135,7 +135,9 @@ class Repository:
 
     # --- blobs
 
-    def blob(self, descriptor: Descriptor, retrying: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    def blob(
+        self, descriptor: Descriptor, retrying: Callable[[], None] = lambda: None
+    ) -> Generator[bytes, None, None]:
         """The blob in pieces, taken up again where a connection broke off. The digest is not checked here.
 
         Never more than descriptor.size bytes. retrying is called before each further attempt.

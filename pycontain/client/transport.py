@@ -276,7 +276,7 @@ class Transport:
                 return b"https" in answer.read(_MAX_ERROR).lower()
             except RegistryError:
                 return False
-        return isinstance(answer, http.client.BadStatusLine) and answer.line.startswith("\x15\x03")
+        return isinstance(answer, http.client.BadStatusLine) and str(answer).startswith("\x15\x03")
 
     def _failure(self, origin: Origin, error: Exception) -> RegistryError:
         action = f"reach registry {origin}"
