@@ -1,0 +1,19 @@
+"""The full-VM backend: the same images, each in a virtual machine with its own Linux kernel.
+
+General layout:
+
+    erofs.py erofs_content.py   a root file system image out of a union tree
+    cpio.py initrd.py           the initial ramdisk: the agent and the kernel's modules
+    assembler.py agent.py       the guest's first program, generated: it carries out tables of system calls
+    table.py                    such tables, written on the host: the guest's whole user space is scripted from here
+    guest_kernel.py deb.py      find a guest kernel, or fetch and unpack Debian's
+    qemu.py qmp.py launcher.py  QEMU: found, started (dies with us), spoken to
+    accel.py                    whether KVM really works: measured
+    template.py                 a machine booted once, cloned copy-on-write for every start
+    channel.py guest.py         the conversation with the agent; what is said to set up a container in a guest
+    machine.py session.py       a running machine, and the programs in it
+    upper.py share.py           changed files brought home; host directories served to the guest (FUSE)
+    snapshot.py                 running machines saved, restored, cloned, moved
+    uml.py                      User-Mode Linux instead of QEMU
+    server.py client.py         the process that holds a store's machines; it speaks the emulated kernel's protocol
+"""
