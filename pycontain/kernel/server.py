@@ -33,11 +33,8 @@ HIGH_WATER = 4 << 20  # bytes waiting for a client, above which its container's 
 class Running:
     """A container that runs, with what the server keeps about it."""
 
-    def __init__(
-        self, container: Container, stubs: setup.Stubs, spec: dict[str, Any], log: Log | None
-    ) -> None:
+    def __init__(self, container: Container, spec: dict[str, Any], log: Log | None) -> None:
         self.container = container
-        self.stubs = stubs
         self.spec = spec
         self.log = log
         self.sessions: list[Session] = []
@@ -233,11 +230,11 @@ class Server:
         try:
             if identity in self.running:
                 raise ContainerError(f"start container {identity[:12]}: it is running already")
-            container, stubs = setup.build(self.kernel, spec)
+            container = setup.build(self.kernel, spec)
             fs, loop = container.root_fs, self.kernel.loop
             fs.on_change(lambda: loop.later(SYNC_INTERVAL, fs.sync))
             log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
-            running = Running(container, stubs, spec, log)
+            running = Running(container, spec, log)
             self.running[identity] = running
             self.kernel.containers[identity] = container
             try:
@@ -440,10 +437,7 @@ class Server:
         container = running.container
         self.running.pop(container.id, None)
         self.kernel.containers.pop(container.id, None)
-        try:
-            running.stubs.remove()
-        finally:
-            container.root_fs.close()
+        container.root_fs.close()
         if running.log is not None:
             running.log.close()
         directory = container.directory

@@ -21,7 +21,6 @@ from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.procfs import ProcFs
 from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
 from pycontain.kernel.vfs.walk import resolve
-from pycontain.unionfs.inode import Inode
 
 if TYPE_CHECKING:
     from pycontain.kernel.kernel import Kernel
@@ -31,34 +30,7 @@ SYS_CPU = "/sys/devices/system/cpu"
 TMPFS_DEVICES = 64  # minor numbers of tmpfs and bind mounts start here
 
 
-class Stubs:
-    """Mount points that the image lacks. They are taken away again, so that no layer shows them."""
-
-    def __init__(self) -> None:
-        self._made: list[tuple[UnionFs, Inode, bytes, int]] = []
-
-    def make(self, fs: UnionFs, directory: Inode, name: bytes, is_dir: bool) -> Inode:
-        self._made.append((fs, directory, name, directory.mtime))
-        if is_dir:
-            return fs.mkdir(directory, name, 0o755, 0, 0)
-        return fs.create(directory, name, 0o644, 0, 0)
-
-    def remove(self) -> None:
-        for fs, directory, name, mtime in reversed(self._made):
-            directory = fs.current(directory)
-            inode = fs.lookup(directory, name)
-            if inode is None or inode.children:
-                continue
-            if inode.children is None:
-                if fs.stat(inode).size == 0:
-                    fs.unlink(directory, name)
-            else:
-                fs.rmdir(directory, name)
-            fs.set_attr(directory, mtime=mtime)
-        self._made.clear()
-
-
-def build(kernel: Kernel, spec: dict[str, Any]) -> tuple[Container, Stubs]:
+def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
     """The container with its mounts, nothing running."""
     image = kernel.image(tuple(spec["layers"]))
     directory = spec["directory"]
@@ -69,19 +41,17 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> tuple[Container, Stubs]:
     container.bounding = _capabilities(spec)
     if spec.get("hostname"):
         container.hostname = spec["hostname"].encode()
-    stubs = Stubs()
     try:
-        _system_mounts(container, stubs, directory, spec)
+        _system_mounts(container, directory, spec)
         for number, mount in enumerate(
             sorted(spec.get("mounts") or [], key=lambda m: m["target"].count("/"))
         ):
-            _mount(container, stubs, mount, number)
+            _mount(container, mount, number)
     except BaseException:
-        stubs.remove()
         root_fs.close()
         raise
     container.root_mount.read_only = bool(spec.get("read_only"))
-    return container, stubs
+    return container
 
 
 def _capabilities(spec: dict[str, Any]) -> int:
@@ -99,11 +69,11 @@ def _capabilities(spec: dict[str, Any]) -> int:
     return held
 
 
-def _system_mounts(container: Container, stubs: Stubs, directory: str, spec: dict[str, Any]) -> None:
+def _system_mounts(container: Container, directory: str, spec: dict[str, Any]) -> None:
     proc = ProcFs(container, os.makedev(0, 47))
-    container.proc_mount = _mount_at(container, stubs, proc, b"/proc", source="proc")
+    container.proc_mount = _mount_at(container, proc, b"/proc", source="proc")
     dev = new_devfs(os.path.join(directory, "dev"), os.makedev(0, 45))
-    dev_mount = _mount_at(container, stubs, dev, b"/dev", source="tmpfs")
+    dev_mount = _mount_at(container, dev, b"/dev", source="tmpfs")
     shm = new_tmpfs(os.path.join(directory, "shm"), os.makedev(0, 48))
     for fs, name in ((container.devpts, b"pts"), (shm, b"shm")):
         point = dev.lookup(dev.root, name)
@@ -114,7 +84,7 @@ def _system_mounts(container: Container, stubs: Stubs, directory: str, spec: dic
     sys_fs = new_tmpfs(os.path.join(directory, "sys"), os.makedev(0, 49), 0o755)
     sys_fs.type, sys_fs.magic = "sysfs", 0x62656572
     _sysfs(sys_fs)
-    sys_mount = _mount_at(container, stubs, sys_fs, b"/sys", source="sysfs")
+    sys_mount = _mount_at(container, sys_fs, b"/sys", source="sysfs")
     if os.path.isdir(SYS_CPU):
         point = sys_fs.walk(b"/devices/system/cpu")
         container.mount(
@@ -149,7 +119,6 @@ def _sysfs(fs: UnionFs) -> None:
 
 def _mount_at(
     container: Container,
-    stubs: Stubs,
     fs: Filesystem,
     target: bytes,
     *,
@@ -157,14 +126,14 @@ def _mount_at(
     read_only: bool = False,
 ) -> Mount:
     is_dir = fs.root.mode & S_IFMT == S_IFDIR
-    point = _mount_point(container, stubs, target, is_dir)
+    point = _mount_point(container, target, is_dir)
     if (point.inode.mode & S_IFMT == S_IFDIR) != is_dir:
         kind = "a directory" if is_dir else "a file"
         raise ContainerError(f"mount on {os.fsdecode(target)}: the source is {kind}, the target is not")
     return container.mount(fs, point, target, source=source, read_only=read_only)
 
 
-def _mount_point(container: Container, stubs: Stubs, target: bytes, is_dir: bool) -> Node:
+def _mount_point(container: Container, target: bytes, is_dir: bool) -> Node:
     """The node to mount on, made where it is missing."""
     task = container.kernel.new_process(container, Credentials.login(0, 0, frozenset(), ALL_CAPABILITIES))
     parts = [p for p in target.split(b"/") if p]
@@ -177,14 +146,14 @@ def _mount_point(container: Container, stubs: Stubs, target: bytes, is_dir: bool
             fs = node.mount.fs
             if not isinstance(fs, UnionFs):
                 raise ContainerError(f"mount on {os.fsdecode(target)}: no such file or directory") from None
-            inode = stubs.make(fs, fs.current(node.inode), name, is_dir or index < len(parts) - 1)
+            inode = fs.stub(fs.current(node.inode), name, is_dir or index < len(parts) - 1)
             node = Node(node.mount, inode)
         except OSError as error:
             raise ContainerError(f"mount on {os.fsdecode(target)}: {error.strerror}") from None
     return node
 
 
-def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: int) -> None:
+def _mount(container: Container, mount: dict[str, Any], number: int) -> None:
     target = os.fsencode(mount["target"])
     if not target.startswith(b"/"):
         raise ContainerError(f"mount on {mount['target']}: the target is not an absolute path")
@@ -193,7 +162,7 @@ def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: in
     if mount["type"] == "tmpfs":
         mode = int(mount.get("mode") or 0o1777)
         fs: Filesystem = new_tmpfs(os.path.join(container.directory, f"tmpfs-{number}"), dev, mode)
-        _mount_at(container, stubs, fs, target, source="tmpfs", read_only=read_only)
+        _mount_at(container, fs, target, source="tmpfs", read_only=read_only)
     elif mount["type"] == "bind":
         try:
             fs = HostFs(mount["source"], dev)
@@ -202,7 +171,7 @@ def _mount(container: Container, stubs: Stubs, mount: dict[str, Any], number: in
                 f"mount {mount['source']} on {mount['target']}: {error.strerror}",
                 hint="the path is the host's",
             ) from None
-        _mount_at(container, stubs, fs, target, source="host", read_only=read_only)
+        _mount_at(container, fs, target, source="host", read_only=read_only)
     else:
         raise ContainerError(f"mount on {mount['target']}: unknown type {mount['type']!r}")
 

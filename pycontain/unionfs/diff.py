@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pycontain.unionfs.inode import HostFile, Inode
+from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode
 from pycontain.unionfs.tarwriter import TarWriter
 from pycontain.unionfs.tree import Tree
 
@@ -77,9 +77,7 @@ def _differs(inode: Inode, lower: Inode) -> bool:
     return inode.is_regular and (inode.content is None or isinstance(inode.content, HostFile))
 
 
-def _compare(
-    tree: Tree, lower: Inode | None, node: Inode, path: bytes, dirty: set[int]
-) -> Iterator[Change]:
+def _compare(tree: Tree, lower: Inode | None, node: Inode, path: bytes, dirty: set[int]) -> Iterator[Change]:
     before = (lower.children or {}) if lower is not None else {}
     after = node.children or {}
     names = sorted(before.keys() | after.keys()) if before is not after else sorted(before)
@@ -90,6 +88,8 @@ def _compare(
         if new is None:
             yield Change("D", where, None)
         elif old is None:
+            if _is_stub(tree, new):
+                continue
             yield Change("A", where, new)
             if new.children is not None:
                 yield from _compare(tree, None, new, where, dirty)
@@ -102,6 +102,15 @@ def _compare(
                 yield Change("C", where, new)
             if new.children is not None and new.ino in dirty:
                 yield from _compare(tree, old, new, where, dirty)
+
+
+def _is_stub(tree: Tree, inode: Inode) -> bool:
+    """Is it a mount point of ours that nobody used for something else?"""
+    if inode.xattrs is None or STUB_XATTR not in inode.xattrs:
+        return False
+    if inode.children is None:
+        return tree.stat(inode).size == 0
+    return all(_is_stub(tree, tree.current(child)) for child in inode.children.values())
 
 
 def write_layer(
@@ -141,7 +150,7 @@ def write_tree(tree: Tree, write: Callable[[bytes], object]) -> None:
     def descend(node: Inode, path: bytes) -> None:
         for name in sorted(node.children or {}):
             child = tree.lookup(node, name)
-            if child is None or stat.S_ISSOCK(child.mode):
+            if child is None or stat.S_ISSOCK(child.mode) or _is_stub(tree, child):
                 continue
             where = path + b"/" + name if path else name
             _write_inode(tar, tree, where, child, first, None)
@@ -172,7 +181,7 @@ def _write_inode(
             rdev=inode.rdev,
             link=linked if linked is not None else inode.target,
             hardlink=linked is not None,
-            xattrs=inode.xattrs,
+            xattrs={k: v for k, v in (inode.xattrs or {}).items() if k != STUB_XATTR} or None,
             content=content,
         )
     finally:

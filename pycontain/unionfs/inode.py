@@ -6,6 +6,8 @@ import stat
 from typing import Any, NamedTuple
 
 DIRECTORY_SIZE = 4096
+STUB_XATTR = b"trusted.pycontain.stub"
+"""Marks an empty file or directory that exists only because something is mounted on it. No layer shows it."""
 
 
 class HostFile(str):

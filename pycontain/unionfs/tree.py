@@ -16,7 +16,7 @@ from typing import Any
 
 from pycontain.unionfs import journal as journals
 from pycontain.unionfs.image import MAX_LINKS, ImageTree
-from pycontain.unionfs.inode import HostFile, Inode, Stat
+from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode, Stat
 
 NAME_MAX, PATH_MAX = 255, 4096
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
@@ -30,6 +30,8 @@ OPEN_FLAGS = (
     | os.O_DSYNC
     | os.O_TRUNC
     | os.O_NOATIME
+    | os.O_NOFOLLOW  # harmless, and F_GETFL shows it
+    | os.O_ASYNC
 )
 
 
@@ -149,7 +151,7 @@ class Tree:
         """A host descriptor for a regular file's bytes, close-on-exec. Copies up before the first write."""
         inode = self.current(inode)
         write = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
-        flags = flags & OPEN_FLAGS | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+        flags = flags & OPEN_FLAGS | os.O_CLOEXEC | os.O_NOCTTY
         if inode.content is None:
             fd = os.open(f"{self.files}/{inode.ino}", flags)
             host = os.fstat(fd)
@@ -210,6 +212,14 @@ class Tree:
         inode.size = os.stat(path).st_size
         inode.mtime = inode.atime = inode.ctime = mtime
         return self._enter(directory, name, inode)
+
+    def stub(self, directory: Inode, name: bytes, is_dir: bool) -> Inode:
+        """A mount point that the image lacks; the directory looks as if nothing had been made in it."""
+        mtime = self.current(directory).mtime
+        inode = (self.mkdir if is_dir else self.create)(directory, name, 0o755, 0, 0)
+        self.set_xattr(inode, STUB_XATTR, b"")
+        self.set_attr(directory, mtime=mtime)
+        return inode
 
     def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
         self._check_new(directory, name)

@@ -37,7 +37,13 @@ XATTR_CREATE, XATTR_REPLACE = 1, 2
 
 
 def _of_fd(task: Task, fd: int) -> Node | None:
-    return task.process.container.node_of_fd(task, signed(fd))
+    """The node of a descriptor that was truly opened: EBADF for one of O_PATH."""
+    container = task.process.container
+    info = container.host_stat_of_fd(task.tid, signed(fd))
+    handle = container.kernel.handles.find(info.st_dev, info.st_ino)
+    if handle is not None and handle.path_only:
+        fail(errno.EBADF)
+    return container.node_of_fd(task, signed(fd))
 
 
 def _at(task: Task, dirfd: int, address: int, flags: int, allowed: int) -> Node | None:
@@ -48,7 +54,7 @@ def _at(task: Task, dirfd: int, address: int, flags: int, allowed: int) -> Node 
     if not path and flags & AT_EMPTY_PATH:
         if signed(dirfd) == AT_FDCWD:
             return task.process.files.cwd
-        return _of_fd(task, dirfd)
+        return task.process.container.node_of_fd(task, signed(dirfd))
     return resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
 
 

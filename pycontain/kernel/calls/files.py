@@ -28,7 +28,7 @@ from pycontain.kernel.abi import (
     S_IFSOCK,
 )
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, need
+from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, is_owner, need
 from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
@@ -73,9 +73,15 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
 def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int = 0) -> Any:
     if flags & O_TMPFILE_BIT and flags & O_DIRECTORY:
         fail(errno.EOPNOTSUPP)  # callers fall back to a name that they unlink
+    if flags & O_CREAT and flags & O_DIRECTORY and not flags & O_PATH:
+        fail(errno.EINVAL)  # as since Linux 6.4: it never made a directory
     follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
     if not flags & O_CREAT or flags & O_PATH:
         return open_node(task, resolve(task, dirfd, path, follow), flags)
+    if path[-1:] == b"/" and path.rstrip(b"/"):
+        _, name, _ = resolve_parent(task, dirfd, path)
+        if name not in (b".", b".."):
+            fail(errno.EISDIR)  # whatever is there
     try:
         node = resolve(task, dirfd, path, follow)
     except FileNotFoundError:
@@ -124,7 +130,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
             task, container.kernel.open_handle(node, path_only=True), bool(flags & O_CLOEXEC)
         )
     if kind == S_IFLNK:
-        fail(errno.ELOOP)
+        fail(errno.ENOTDIR if flags & O_DIRECTORY else errno.ELOOP)
     access = flags & O_ACCMODE
     wanted = WRITE if access == os.O_WRONLY else READ if access == os.O_RDONLY else READ | WRITE
     if flags & O_TRUNC:
@@ -140,6 +146,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         need(inode, task.process.credentials, wanted)
         if wanted & WRITE and mount.read_only and kind == S_IFREG:
             fail(errno.EROFS)
+    if flags & os.O_NOATIME and not is_owner(inode, task.process.credentials):
+        fail(errno.EPERM)
     fs = mount.fs
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
