@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.abi import host_stat
+from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
@@ -53,6 +54,7 @@ class Container:
         self.bounding = 0
         self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
         self.paused = False
+        self.ipc = IpcRegister(os.path.join(directory, "ipc"))
 
     # -- numbers of processes
 
@@ -149,7 +151,13 @@ class Container:
         node = self._identify(info)
         if node is not None:
             fs, inode = node.mount.fs, node.inode
-            if inode.content is None and stat.S_ISREG(inode.mode) and stat.S_ISREG(info.st_mode):
+            handle = self.kernel.handles.find(info.st_dev, info.st_ino)
+            if (
+                handle is None
+                and inode.content is None
+                and stat.S_ISREG(inode.mode)
+                and stat.S_ISREG(info.st_mode)
+            ):
                 # the bytes are in the file behind the descriptor, which may have lost its name meanwhile
                 return fs.dev, Stat(
                     inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, info.st_size,

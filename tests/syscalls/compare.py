@@ -1,0 +1,81 @@
+"""Run cases on the host and in a container, and show where they differ. For work on the kernel:
+
+    python tests/syscalls/compare.py [-v] [-k keep-directory] [PATTERN…]     (as root)
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import fnmatch
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, f"{HERE}/cases"]
+
+import probe  # noqa: E402
+import world  # noqa: E402
+from differences import DIFFERENCES  # noqa: E402
+
+from pycontain.store import Store  # noqa: E402
+
+
+def load() -> list[str]:
+    for name in world.case_files():
+        importlib.import_module(name[:-3])
+    return list(probe.registry)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what the host said, too")
+    parser.add_argument("-k", "--keep", help="a directory for the store and the root, kept")
+    parser.add_argument("patterns", nargs="*")
+    options = parser.parse_args()
+    names = [
+        name for name in load()
+        if not options.patterns or any(p in name or fnmatch.fnmatch(name, p) for p in options.patterns)
+    ]  # fmt: skip
+    keep = options.keep or tempfile.mkdtemp(prefix="syscalls-")
+    try:
+        store = Store.open(f"{keep}/store")
+        compiled = world.build_image(store, f"{keep}/programs")
+        names = [n for n in names if probe.registry[n].program in (None, *compiled)]
+        shutil.rmtree(f"{keep}/root", ignore_errors=True)
+        world.unpack(store, f"{keep}/root")
+        expected = world.run_on_host(f"{keep}/root", names)
+        found = world.run_in_container(f"{keep}/store", names)
+    finally:
+        if not options.keep:
+            shutil.rmtree(keep, ignore_errors=True)
+    return report(names, expected, found, options.verbose)
+
+
+def report(names: list[str], expected: dict, found: dict, verbose: bool) -> int:
+    different = 0
+    for where, results in (("host", expected), ("container", found)):
+        if "" in results:
+            print(f"--- the {where}'s driver: status {results['']['status']}\n{results['']['output']}")
+    for name in names:
+        want, have = (r.get(name, {"output": "(not run)\n", "status": None}) for r in (expected, found))
+        if verbose:
+            print(f"=== {name}: {want['status']}\n{want['output']}", end="")
+        if (want["output"], want["status"]) == (have["output"], have["status"]):
+            continue
+        different += 1
+        known = f" (known: {DIFFERENCES[name]})" if name in DIFFERENCES else ""
+        print(f"=== {name}: host {want['status']}, container {have['status']}{known}")
+        lines = difflib.unified_diff(
+            want["output"].splitlines(), have["output"].splitlines(), "host", "container", n=1, lineterm=""
+        )
+        print("\n".join(list(lines)[2:60]))
+    print(f"{len(names)} cases, {different} differ")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
