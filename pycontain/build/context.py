@@ -24,51 +24,57 @@ class DirectorySource:
         self.warnings: list[str] = []
 
     def node(self, path: bytes) -> Node | None:
-        host = self._host(path)
+        host = f"{self.root}/{os.fsdecode(path)}" if path else self.root
         try:
             # The root itself may be a symlink of the user's.
-            info = os.stat(host, follow_symlinks=not path)
-            target = os.fsencode(os.readlink(host)) if stat.S_ISLNK(info.st_mode) else None
+            return self._node(path, host, os.stat(host, follow_symlinks=not path))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if stat.S_ISSOCK(info.st_mode):
+
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
+        prefix = path + b"/" if path else b""
+        found = []
+        with os.scandir(f"{self.root}/{os.fsdecode(path)}" if path else self.root) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                node = self._node(prefix + name, entry.path, entry.stat(follow_symlinks=False))
+                if node is not None:
+                    found.append((name, node))
+                else:
+                    self.warnings.append(f"{entry.path} is a socket: left out")
+        found.sort()
+        return found
+
+    def host_path(self, node: Node) -> str:
+        return self._key(node)[0]
+
+    def digest(self, node: Node) -> str:
+        return self.hashes.digest(*self._key(node)).hex()
+
+    def _key(self, node: Node) -> tuple[str, os.stat_result]:
+        key: tuple[str, os.stat_result] = node.key  # type: ignore[assignment]
+        return key
+
+    def _node(self, path: bytes, host: str, info: os.stat_result) -> Node | None:
+        """None for a socket, which no image can hold."""
+        mode = info.st_mode
+        kind = stat.S_IFMT(mode)
+        if kind == stat.S_IFSOCK:
             return None
-        link = (info.st_dev, info.st_ino) if info.st_nlink > 1 and stat.S_ISREG(info.st_mode) else None
+        is_link = kind == stat.S_IFLNK
         return Node(
             path,
-            info.st_mode,
+            mode,
             0,
             0,
             info.st_mtime_ns,
             info.st_size,
-            info.st_rdev if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode) else 0,
-            target,
-            None if target is not None else extended_attributes(host),
-            link,
-            host,
+            info.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0,
+            os.fsencode(os.readlink(host)) if is_link else None,
+            None if is_link else extended_attributes(host),
+            (info.st_dev, info.st_ino) if info.st_nlink > 1 and kind == stat.S_IFREG else None,
+            (host, info),
         )
-
-    def names(self, path: bytes) -> list[bytes]:
-        names = []
-        with os.scandir(self._host(path)) as entries:
-            for entry in entries:
-                if not entry.is_file(follow_symlinks=False) and stat.S_ISSOCK(
-                    entry.stat(follow_symlinks=False).st_mode
-                ):
-                    self.warnings.append(f"{entry.path} is a socket: left out")
-                    continue
-                names.append(os.fsencode(entry.name))
-        names.sort()
-        return names
-
-    def _host(self, path: bytes) -> str:
-        return f"{self.root}/{os.fsdecode(path)}" if path else self.root
-
-    def host_path(self, node: Node) -> str:
-        return str(node.key)
-
-    def digest(self, node: Node) -> str:
-        return self.hashes.digest(str(node.key)).hex()
 
 
 def extended_attributes(host: str) -> dict[bytes, bytes] | None:
@@ -77,6 +83,8 @@ def extended_attributes(host: str) -> dict[bytes, bytes] | None:
         names = os.listxattr(host, follow_symlinks=False)
     except OSError:
         return None  # a file system without extended attributes
+    if not names:
+        return None
     found = {
         os.fsencode(name): os.getxattr(host, name, follow_symlinks=False)
         for name in names

@@ -82,6 +82,7 @@ class Executor:
         self._built: dict[int, Built] = {}
         self._known: dict[int, tuple[str, ...] | None] = {}
         self._downloads: dict[str, Any] = {}
+        self._selected: dict[int, tuple[CopyStep, list[Selection], str]] = {}
         self._merged: tuple[tuple[str, ...], ImageTree] | None = None
         self._scratch = ExitStack()
         self._directory = ""
@@ -198,8 +199,7 @@ class Executor:
         """A copy of the same bytes from another stage, whatever that stage was made from."""
         if self.options.no_cache:
             return None
-        selections = self._select(step, self._source(step.origin))
-        record = self.cache.usable(self._copy_key(step, built.diff_ids, self._content(step, selections)))
+        record = self.cache.usable(self._copy_key(step, built.diff_ids, self._taken(step)[1]))
         definition = self._key(step, built.diff_ids)
         if record is not None and definition:
             self.cache.put(definition, record)
@@ -215,7 +215,7 @@ class Executor:
             return step_key(below, ["workdir", step.path, step.user, epoch])
         assert isinstance(step, CopyStep)
         if step.origin is None:
-            return self._copy_key(step, below, self._content(step, self._select(step, self._source(None))))
+            return self._copy_key(step, below, self._taken(step)[1])
         origin = self._known_layers(step.origin)
         if origin is None:
             return None
@@ -237,6 +237,14 @@ class Executor:
         ]
         alone = step.link and not re.search("[^0-9:]", step.chown)  # names need the files below
         return step_key(() if alone else below, facts)
+
+    def _taken(self, step: CopyStep) -> tuple[list[Selection], str]:
+        """What a COPY or ADD takes, and a digest of it; its source does not change while we build."""
+        known = self._selected.get(id(step))
+        if known is None:
+            selections = self._select(step, self._source(step.origin))
+            known = self._selected[id(step)] = step, selections, self._content(step, selections)
+        return known[1], known[2]
 
     def _content(self, step: CopyStep, selections: Sequence[Selection]) -> str:
         """A digest of all that a COPY or ADD takes from its source and from URLs."""
@@ -309,8 +317,8 @@ class Executor:
         from pycontain.build.placing import Placer
         from pycontain.unionfs.tree import Tree
 
-        selections = self._select(step, self._source(step.origin))
-        content = self._copy_key(step, built.diff_ids, self._content(step, selections))
+        selections, content = self._taken(step)
+        content = self._copy_key(step, built.diff_ids, content)
         chosen = list(selections)
         for source in step.sources:
             if is_url(source):

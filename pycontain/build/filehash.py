@@ -37,9 +37,8 @@ class FileHashes:
         self._used: dict[str, Entry] = {}
         self._changed = False
 
-    def digest(self, path: str) -> bytes:
-        """The digest of a regular file. Raises OSError."""
-        info = os.stat(path, follow_symlinks=False)
+    def digest(self, path: str, info: os.stat_result) -> bytes:
+        """The digest of a regular file; info is what its lstat said, at most a build ago. Raises OSError."""
         key = f"{info.st_dev}:{info.st_ino}"
         known = self._load().get(key)
         now = (info.st_size, info.st_mtime_ns, info.st_ctime_ns)

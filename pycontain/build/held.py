@@ -25,8 +25,8 @@ class HeldFile:
     def node(self, path: bytes) -> Node | None:
         return self._file if path == self._file.path else None
 
-    def names(self, path: bytes) -> list[bytes]:
-        return [] if path else [self._file.path]
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
+        return [] if path else [(self._file.path, self._file)]
 
     def host_path(self, node: Node) -> str:
         return str(node.key)

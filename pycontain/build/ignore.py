@@ -65,6 +65,14 @@ class Ignore:
                 ignored = not pattern.brings_back
         return ignored, tuple(own)
 
+    def ignores_file(self, path: str, above: Inherited) -> bool:
+        """Whether a path is ignored that hands nothing down: the last pattern that matches decides."""
+        for index in range(len(above) - 1, -1, -1):
+            pattern = self.patterns[index]
+            if above[index] or pattern.matches(path):
+                return not pattern.brings_back
+        return False
+
     def ignores(self, path: str) -> bool:
         """Whether one path is ignored."""
         above, ignored = self.top, False

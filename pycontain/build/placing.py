@@ -44,6 +44,7 @@ class Placer:
         self.chmod = chmod
         self.mtime = mtime
         self._links: dict[tuple[int, object], Inode] = {}
+        self._last: tuple[bytes, Inode] | None = None  # the directory of the file before
 
     def copy(self, selections: Iterable[Selection], destination: bytes) -> None:
         """Put selections at an absolute destination. Raises ValueError with the reason."""
@@ -180,9 +181,12 @@ class Placer:
 
     def _entry(self, path: bytes) -> tuple[Inode, bytes]:
         parent, _, name = path.rpartition(b"/")
+        if self._last is not None and self._last[0] == parent:
+            return self.tree.current(self._last[1]), name
         directory = self.find(parent)
         if directory is None or not directory.is_dir:
             raise ValueError(f"/{show(parent)} is not a directory")
+        self._last = parent, directory
         return directory, name
 
     def _make(self, path: bytes, node: Node) -> None:

@@ -84,7 +84,7 @@ def matching(source: Source, directory: bytes, expression: re.Pattern[str]) -> l
     prefix = directory + b"/" if directory else b""
     return [
         prefix + name
-        for name in source.names(directory)
+        for name, _ in source.children(directory)
         if expression.fullmatch(name.decode("utf-8", "surrogateescape"))
     ]
 
@@ -94,22 +94,16 @@ def descend(source: Source, directory: bytes, exclude: Ignore | None = None) -> 
     view: Source = Below(source, directory)
     if exclude:
         view = Filtered(view, exclude)
-    todo = [b""]
+    todo: list[tuple[bytes, Node | None]] = [(b"", None)]
     while todo:
-        path = todo.pop()
-        if path:
-            node = view.node(path)
-            if node is None:
-                continue
+        path, node = todo.pop()
+        if node is not None:
             yield path, node
         prefix = path + b"/" if path else b""
-        directories = []
-        for name in view.names(path):
-            child = view.node(prefix + name)
-            if child is None:
-                continue
+        directories: list[tuple[bytes, Node | None]] = []
+        for name, child in view.children(path):
             if child.is_dir:
-                directories.append(prefix + name)
+                directories.append((prefix + name, child))
             else:
                 yield prefix + name, child
         todo.extend(reversed(directories))
@@ -126,8 +120,8 @@ class Below:
     def node(self, path: bytes) -> Node | None:
         return self.source.node(self._prefix + path if path else self._prefix.rstrip(b"/"))
 
-    def names(self, path: bytes) -> list[bytes]:
-        return self.source.names(self._prefix + path if path else self._prefix.rstrip(b"/"))
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
+        return self.source.children(self._prefix + path if path else self._prefix.rstrip(b"/"))
 
     def host_path(self, node: Node) -> str:
         return self.source.host_path(node)
@@ -153,13 +147,8 @@ def checksum(selections: Iterable[Selection]) -> str:
 
 
 def _describe(digest: hashlib._Hash, source: Source, path: bytes, node: Node) -> None:
-    facts = [
-        path,
-        b"%o %d %d %d" % (node.mode, node.uid, node.gid, node.rdev),
-        node.target if node.target is not None else b"-",
-        repr(sorted((node.xattrs or {}).items())).encode(),
-        source.digest(node).encode() if node.is_regular else b"",
-    ]
-    for fact in facts:
-        digest.update(b"%d:" % len(fact))
-        digest.update(fact)
+    target = b"-" if node.target is None else b"=" + node.target
+    content = source.digest(node) if node.is_regular else ""
+    xattrs = repr(sorted(node.xattrs.items())) if node.xattrs else ""
+    facts = f"{node.mode:o} {node.uid} {node.gid} {node.rdev} {content} {len(path)} {len(target)} {xattrs}"
+    digest.update(b"%d:%b%b%b" % (len(facts), facts.encode(), path, target))

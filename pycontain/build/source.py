@@ -51,8 +51,8 @@ class Source(Protocol):
     def node(self, path: bytes) -> Node | None:
         """The file at a path, its last symlink not followed; None where there is none."""
 
-    def names(self, path: bytes) -> list[bytes]:
-        """The sorted names in a directory."""
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
+        """What is in a directory: names, sorted, and their files."""
 
     def host_path(self, node: Node) -> str:
         """A host file that holds a regular file's bytes."""
@@ -69,15 +69,17 @@ class Filtered:
         self.ignore = ignore
         self.description = source.description
         self._below: dict[bytes, Inherited] = {b"": ignore.top}
-        self._visible: dict[bytes, bool] = {b"": True}
+        self._visible: dict[bytes, bool] = {}  # of directories
 
     def node(self, path: bytes) -> Node | None:
         node = self.source.node(path)
         return node if node is not None and self._is_visible(path, node) else None
 
-    def names(self, path: bytes) -> list[bytes]:
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
         prefix = path + b"/" if path else b""
-        return [name for name in self.source.names(path) if self.node(prefix + name) is not None]
+        return [
+            (name, node) for name, node in self.source.children(path) if self._is_visible(prefix + name, node)
+        ]
 
     def host_path(self, node: Node) -> str:
         return self.source.host_path(node)
@@ -101,16 +103,17 @@ class Filtered:
     def _is_visible(self, path: bytes, node: Node) -> bool:
         """Not ignored, or a directory that something below brings back."""
         known = self._visible.get(path)
-        if known is None:
-            above = self._inherited(path.rpartition(b"/")[0])
-            text = path.decode("utf-8", "surrogateescape")
-            ignored, below = self.ignore.match(text, above)
-            if node.is_dir:
-                self._below[path] = below
-                if ignored and self.ignore.may_bring_back_below(text):
-                    ignored = not self.names(path)
-            known = self._visible[path] = not ignored
-        return known
+        if known is not None:
+            return known
+        above = self._inherited(path.rpartition(b"/")[0])
+        text = path.decode("utf-8", "surrogateescape")
+        if not node.is_dir:
+            return not self.ignore.ignores_file(text, above)
+        ignored, self._below[path] = self.ignore.match(text, above)
+        if ignored and self.ignore.may_bring_back_below(text):
+            ignored = not self.children(path)
+        self._visible[path] = not ignored
+        return not ignored
 
 
 def normal(path: bytes) -> bytes:

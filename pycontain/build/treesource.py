@@ -43,9 +43,11 @@ class TreeSource:
             inode,
         )
 
-    def names(self, path: bytes) -> list[bytes]:
+    def children(self, path: bytes) -> list[tuple[bytes, Node]]:
         inode = self._inode(path)
-        return sorted(inode.children) if inode is not None and inode.children else []
+        prefix = path + b"/" if path else b""
+        names = sorted(inode.children) if inode is not None and inode.children else []
+        return [(name, node) for name in names if (node := self.node(prefix + name)) is not None]
 
     def host_path(self, node: Node) -> str:
         inode: Inode = node.key  # type: ignore[assignment]

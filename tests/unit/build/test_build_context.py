@@ -111,6 +111,14 @@ def test_a_directory_that_only_holds_what_is_brought_back(context: Source) -> No
         select(source, "dir")
 
 
+def test_asking_for_a_hidden_file_does_not_show_its_directory(context: Source) -> None:
+    source = Filtered(context, parse_ignore(b"dir\n", ".dockerignore"))
+    assert source.hides(b"dir/sub/two")
+    assert source.node(b"dir/sub") is None
+    assert source.node(b"dir") is None
+    assert [name for name, _ in source.children(b"")].count(b"dir") == 0
+
+
 def test_exclude(context: Source) -> None:
     assert listing(context, "dir", ("sub/t*",)) == ["dir", "dir/one", "dir/sub"]
     assert listing(context, "dir", ("**/t*", "!**/*.md")) == ["dir", "dir/one", "dir/sub", "dir/sub/three.md"]
