@@ -74,6 +74,8 @@ def status(form: str) -> None:
         click.echo(json.dumps({"running": True, **values}))
         return
     uptime = values["uptime"]
+    traps = sum(values["calls"].values())
+    frequent = sorted(values["calls"].items(), key=lambda item: -item[1])
     lines = [
         ("pid", values["pid"]),
         ("version", values["version"]),
@@ -84,7 +86,8 @@ def status(form: str) -> None:
         ),
         ("containers", values["containers"]),
         ("processes", values["processes"]),
-        ("trapped calls", f"{values['traps']} ({values['traps'] / max(uptime, 1):.0f}/s)"),
+        ("trapped calls", f"{traps} ({traps / max(uptime, 1):.0f}/s)"),
+        ("most frequent", ", ".join(f"{name} {count}" for name, count in frequent[:6]) or "none"),
         ("restarted calls", values["restarts"]),
         ("unknown calls", _counts(values["unknown_calls"])),
         ("failures", _counts(values["failures"])),

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     gc.disable()
     store = Store.open(options["--root"])
     try:
-        kernel = Kernel(directory, store.layers.get, make_platform)
+        kernel = Kernel(directory, store.layers.get, make_platform, unprivileged_identity())
     except PycontainError as error:
         print(f"pycontain kernel: {error}", file=sys.stderr)
         return error.exit_code

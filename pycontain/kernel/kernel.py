@@ -34,10 +34,17 @@ MakePlatform = Callable[["Kernel"], Platform]
 
 
 class Kernel:
-    """See the module. open_layer gives a layer of the store by its diff id."""
+    """See the module. open_layer gives a layer of the store by its diff id.
+
+    host_uid: the host identity of programs, None where it is our own.
+    """
 
     def __init__(
-        self, run_directory: str, open_layer: Callable[[str], Layer], make_platform: MakePlatform
+        self,
+        run_directory: str,
+        open_layer: Callable[[str], Layer],
+        make_platform: MakePlatform,
+        host_uid: int | None = None,
     ) -> None:
         self.loop = Loop()
         self.rows = table.build()
@@ -52,6 +59,7 @@ class Kernel:
         self.failures: Counter[str] = Counter()
         self.started = time.time_ns()
         self.made = 0
+        self.host_uid = host_uid
         self.on_exit: Callable[[Process, int], None] = lambda process, status: None
         self._open_layer = open_layer
         self._images: dict[tuple[str, ...], ImageTree] = {}

@@ -34,3 +34,38 @@ def signalfd(signals: Iterable[int]) -> int:
     mask = sum(1 << (number - 1) for number in signals)
     buffer = ctypes.create_string_buffer(struct.pack("<Q", mask) + bytes(120))  # sizeof(sigset_t) is 128
     return _check(_libc.signalfd(-1, buffer, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2
+IPC_PERM_UID = 4  # offset of uid in struct ipc_perm, with which shmid_ds, semid_ds and msqid_ds begin
+
+
+def ipc_create(kind: str, size: int, mode: int, uid: int | None) -> int:
+    """A new private System V object: kind shm (size in bytes), sem (size semaphores), msg. uid: its owner."""
+    if kind == "shm":
+        number = _check(_libc.shmget(0, ctypes.c_size_t(size), mode | 0o1000))
+    elif kind == "sem":
+        number = _check(_libc.semget(0, ctypes.c_int(size & 0x7FFFFFFF), mode | 0o1000))
+    else:
+        number = _check(_libc.msgget(0, mode | 0o1000))
+    if uid is not None:
+        buffer = ctypes.create_string_buffer(256)
+        _ipc_control(kind, number, IPC_STAT, buffer)
+        struct.pack_into("<II", buffer, IPC_PERM_UID, uid, uid)
+        _ipc_control(kind, number, IPC_SET, buffer)
+    return number
+
+
+def ipc_remove(kind: str, number: int) -> None:
+    """Remove a System V object; one that has gone already is no error."""
+    _ipc_control(kind, number, IPC_RMID, None)
+
+
+def _ipc_control(kind: str, number: int, command: int, buffer: ctypes.Array[ctypes.c_char] | None) -> None:
+    pointer = ctypes.c_void_p(0 if buffer is None else ctypes.addressof(buffer))
+    if kind == "shm":
+        _libc.shmctl(number, command, pointer)
+    elif kind == "sem":
+        _libc.semctl(number, 0, command, pointer)
+    else:
+        _libc.msgctl(number, command, pointer)

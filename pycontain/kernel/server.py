@@ -389,8 +389,8 @@ class Server:
             "memory": memory,
             "containers": len(self.running),
             "processes": len(self.kernel.tasks),
-            "traps": getattr(self.kernel.platform, "traps", 0),
-            "restarts": getattr(self.kernel.platform, "restarts", 0),
+            "calls": self.kernel.platform.calls(),
+            "restarts": self.kernel.platform.restarts,
             "unknown_calls": dict(self.kernel.unknown_calls),
             "failures": dict(self.kernel.failures),
         }
@@ -438,6 +438,7 @@ class Server:
         self.running.pop(container.id, None)
         self.kernel.containers.pop(container.id, None)
         container.root_fs.close()
+        container.ipc.close()
         if running.log is not None:
             running.log.close()
         directory = container.directory

@@ -10,6 +10,7 @@ from pycontain.errors import CannotRun, ContainerError, ProgramNotFound
 from pycontain.kernel import accounts
 from pycontain.kernel.abi import AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG
 from pycontain.kernel.calls.execute import open_program
+from pycontain.kernel.calls.ipc import remove_left_over
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_NAMES, DEFAULT_CAPABILITIES, Credentials
 from pycontain.kernel.loader import Script
@@ -34,6 +35,7 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
     """The container with its mounts, nothing running."""
     image = kernel.image(tuple(spec["layers"]))
     directory = spec["directory"]
+    remove_left_over(os.path.join(directory, "ipc"))
     root_fs = UnionFs.load(image, directory, journal=bool(spec.get("journal", True)))
     assert isinstance(root_fs, UnionFs)
     kernel.made += 1

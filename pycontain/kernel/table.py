@@ -12,7 +12,18 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from pycontain.kernel.calls import attributes, execute, files, identity, names, process, socket, stat, system
+from pycontain.kernel.calls import (
+    attributes,
+    execute,
+    files,
+    identity,
+    ipc,
+    names,
+    process,
+    socket,
+    stat,
+    system,
+)
 from pycontain.platforms.base import SyscallFunction
 
 SUPPORTED, PARTIAL, REFUSED = "supported", "partial", "refused"
@@ -238,18 +249,6 @@ _REFUSED = {
     "landlock_add_rule": (errno.ENOSYS, "the platform's own layer comes first"),
     "landlock_restrict_self": (errno.ENOSYS, "the platform's own layer comes first"),
     "memfd_secret": (errno.ENOSYS, "memory that the kernel could not read"),
-    "shmget": (errno.ENOSYS, "not there yet: System V IPC of its own for each container"),
-    "shmat": (errno.ENOSYS, "not there yet: System V IPC"),
-    "shmctl": (errno.ENOSYS, "not there yet: System V IPC"),
-    "shmdt": (errno.ENOSYS, "not there yet: System V IPC"),
-    "semget": (errno.ENOSYS, "not there yet: System V IPC"),
-    "semop": (errno.ENOSYS, "not there yet: System V IPC"),
-    "semtimedop": (errno.ENOSYS, "not there yet: System V IPC"),
-    "semctl": (errno.ENOSYS, "not there yet: System V IPC"),
-    "msgget": (errno.ENOSYS, "not there yet: System V IPC"),
-    "msgsnd": (errno.ENOSYS, "not there yet: System V IPC"),
-    "msgrcv": (errno.ENOSYS, "not there yet: System V IPC"),
-    "msgctl": (errno.ENOSYS, "not there yet: System V IPC"),
     "mq_open": (errno.ENOSYS, "not there yet: POSIX message queues of its own for each container"),
     "mq_unlink": (errno.ENOSYS, "not there yet: POSIX message queues"),
     "uselib": (errno.ENOSYS, "obsolete"),
@@ -282,9 +281,12 @@ _PARTIAL = {
     "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
     "chroot": "relative to a thread group, not to a thread",
     "kill": "siginfo names no sender",
+    "shmctl": "IPC_SET does nothing: every process of a container may use its objects",
+    "semctl": "IPC_SET does nothing: every process of a container may use its objects",
+    "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
-_MODULES = (files, stat, names, attributes, identity, process, system, socket, execute)
+_MODULES = (files, ipc, stat, names, attributes, identity, process, system, socket, execute)
 SCHEDULING = [
     "sched_setparam",
     "sched_getparam",

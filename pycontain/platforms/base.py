@@ -87,6 +87,11 @@ class Listener(Protocol):
 class Platform(Protocol):
     """Every method may raise ProcessLookupError: the task has gone, its exit is reported later."""
 
+    restarts: int  # calls that a signal took back before we received them, and that were made to run again
+
+    def calls(self) -> dict[str, int]:
+        """How often each call was received, by name."""
+
     def launch(self, launch: Launch, adopt: Callable[[int], Any]) -> Any:
         """Start a process; adopt(pid) makes the kernel's task for it before it runs. Returns the task."""
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,20 +27,26 @@ RESTART = (1 << 64) - ERESTARTSYS
 RESTART_ALWAYS = (1 << 64) - ERESTARTNOINTR
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
+OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
 
 
 class Memory:
     """The memory of an address space through /proc/PID/mem; opened on first use, renewed by exec."""
 
-    __slots__ = ("fd", "pid")
+    __slots__ = ("fd", "pid", "recent")
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, recent: deque[Memory]) -> None:
+        """recent: the open ones of all address spaces; the oldest is closed when there are too many."""
         self.pid = pid
         self.fd = -1
+        self.recent = recent
 
     def open(self) -> int:
         if self.fd < 0:
             self.fd = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+            self.recent.append(self)
+            if len(self.recent) > OPEN_MEMORIES:
+                self.recent.popleft().close()
         return self.fd
 
     def close(self) -> None:
@@ -100,11 +107,12 @@ class TrapPlatform:
     ) -> None:
         """poll and handlers are the kernel's event loop: handlers[fd](events)."""
         self.kernel = kernel
-        self.traps = 0
+        self.counts = [0] * TABLE_SIZE  # received calls by number
         self.restarts = 0
         self._poll = poll
         self._handlers = handlers
         self._tasks: dict[int, Traced] = {}
+        self._memories: deque[Memory] = deque()
         self._early: set[int] = set()  # children that stopped before their parent's event
         self._functions: list[SyscallFunction | None] = [None] * TABLE_SIZE
         self._names: list[str] = [f"syscall_{n}" for n in range(TABLE_SIZE)]
@@ -123,6 +131,10 @@ class TrapPlatform:
         flags = host.FILTER_FLAG_NEW_LISTENER | host.FILTER_FLAG_WAIT_KILLABLE_RECV
         self._confinement = Confinement(program, flags, uid)
 
+    def calls(self) -> dict[str, int]:
+        """How often each call was received, by name."""
+        return {name: count for name, count in zip(self._names, self.counts, strict=True) if count}
+
     # -- starting
 
     def launch(self, launch: Launch, adopt: Callable[[int], Any]) -> Any:
@@ -137,7 +149,7 @@ class TrapPlatform:
                     f"start a process: ptrace is refused here: {error.strerror}",
                     hint="see `pycontain kernel check`",
                 )
-            new = Traced(pid, -1, Memory(pid), None)
+            new = Traced(pid, -1, Memory(pid, self._memories), None)
             traced.append(new)
             self._tasks[pid] = new
 
@@ -167,7 +179,6 @@ class TrapPlatform:
             fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
         except OSError:
             return  # the task is gone, or a signal took the call back
-        self.traps += 1
         call, tid, _, number, _, _, *args = host.NOTIF.unpack(buffer)
         traced = self._tasks.get(tid)
         if traced is None:
@@ -187,7 +198,10 @@ class TrapPlatform:
                 self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
                 return
             traced.pending = None  # the host refused the exec (E2BIG, ENOMEM), and the task goes on
-        function = self._functions[number] if 0 <= number < TABLE_SIZE else None
+        function = None
+        if 0 <= number < TABLE_SIZE:
+            self.counts[number] += 1
+            function = self._functions[number]
         if function is None:
             self.kernel.unknown(self._names[number] if 0 <= number < TABLE_SIZE else f"syscall_{number}")
             self._send(listener, call, -errno.ENOSYS, 0)
@@ -367,7 +381,7 @@ class TrapPlatform:
         child = host.event_message(traced.tid)
         pid = traced.memory.pid
         thread = event == host.EVENT_CLONE and os.path.exists(f"/proc/{pid}/task/{child}")
-        memory = traced.memory if thread else Memory(child)
+        memory = traced.memory if thread else Memory(child, self._memories)
         new = Traced(child, traced.listener, memory, None)
         new.task = self.kernel.forked(traced.task, child, thread)
         new.task.io = new
@@ -388,7 +402,7 @@ class TrapPlatform:
         if old != tid:
             self._tasks.pop(old, None)
         traced.memory.close()
-        traced.memory = Memory(tid)
+        traced.memory = Memory(tid, self._memories)
         traced.call = 0
         if pending is None or pending.stage != 3:
             os.kill(tid, signal.SIGKILL)  # not an exec of ours: cannot be, so end it
