@@ -170,6 +170,7 @@ _NATIVE = [
     "fcntl",
     "syncfs",
     "futex_waitv",
+    "shmdt",
     "futex_wake",
     "futex_wait",
     "futex_requeue",
