@@ -15,6 +15,7 @@ PROXIES = frozenset(
     for name in (upper, upper.lower())
 )
 EPOCH = "SOURCE_DATE_EPOCH"
+LAST_SECOND = 253402300799  # of the year 9999, with which RFC 3339 ends
 
 
 class BuildArguments:
@@ -40,7 +41,7 @@ class BuildArguments:
         text = self.given.get(EPOCH, self.globals.get(EPOCH, ""))
         if not text:
             return None
-        if not text.isdecimal() or len(text) > 11:
+        if not text.isdecimal() or len(text) > 12 or int(text) > LAST_SECOND:
             raise ValueError(f"{EPOCH}={text}: must be seconds since 1970")
         return int(text)
 

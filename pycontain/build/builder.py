@@ -56,6 +56,7 @@ def build(
             dockerfile,
             stdin or sys.stdin.buffer,
             lambda: stack.enter_context(store.tmp_dir("build-context-")),
+            report.warn,
         )
         planned = plan(
             parse(workspace.dockerfile, workspace.name),

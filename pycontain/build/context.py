@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 from pycontain.build.filehash import FileHashes
 from pycontain.build.source import Node
@@ -15,13 +16,17 @@ XATTRS = ("user.", "security.capability")
 
 
 class DirectorySource:
-    """See the module. warnings collects what was left out, for the user."""
+    """See the module. warn is told, once each, of what no image can hold."""
 
-    def __init__(self, root: str, hashes: FileHashes, description: str = "the build context") -> None:
+    description = "the build context"
+
+    def __init__(
+        self, root: str, hashes: FileHashes, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.root = os.path.abspath(root)
         self.hashes = hashes
-        self.description = description
-        self.warnings: list[str] = []
+        self._warn = warn
+        self._left_out: set[str] = set()
 
     def node(self, path: bytes) -> Node | None:
         host = f"{self.root}/{os.fsdecode(path)}" if path else self.root
@@ -40,8 +45,9 @@ class DirectorySource:
                 node = self._node(prefix + name, entry.path, entry.stat(follow_symlinks=False))
                 if node is not None:
                     found.append((name, node))
-                else:
-                    self.warnings.append(f"{entry.path} is a socket: left out")
+                elif entry.path not in self._left_out:
+                    self._left_out.add(entry.path)
+                    self._warn(f"{entry.path} is a socket: left out")
         found.sort()
         return found
 

@@ -39,9 +39,15 @@ class Workspace:
 
 
 def open_workspace(
-    store: Store, context: str, file: str, stdin: IO[bytes], scratch: Callable[[], str]
+    store: Store,
+    context: str,
+    file: str,
+    stdin: IO[bytes],
+    scratch: Callable[[], str],
+    warn: Callable[[str], None],
 ) -> Workspace:
-    """Find the parts of a build. file: -f, "" where it is not given; scratch: makes an empty directory.
+    """Find the parts of a build. file: -f, "" where it is not given; scratch: makes an empty directory. warn: is
+    told of files that are left out.
 
     Raises BuildError.
     """
@@ -68,7 +74,7 @@ def open_workspace(
         beside = path + ".dockerignore"
 
     def source() -> Source:
-        files = DirectorySource(root, hashes)
+        files = DirectorySource(root, hashes, warn)
         for path in (beside, os.path.join(root, ".dockerignore")):
             if path and os.path.isfile(path):
                 ignore = parse_ignore(read_host_file(path, path), os.path.basename(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import stat
 import tarfile
 import threading
@@ -423,6 +424,26 @@ def test_labels_target_and_unused_arguments(world: World) -> None:
 def test_a_pattern_without_matches_warns(world: World) -> None:
     world.build("FROM scratch\nCOPY x* /")
     assert "warning: Dockerfile:2: x* matches nothing" in world.log.getvalue()
+
+
+def test_sockets_are_left_out_with_a_warning(world: World) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(world.file("d/f").with_name("s")))
+        image = world.build("FROM scratch\nCOPY d /d\n")
+    assert world.paths(image) == ["/d", "/d/f"]
+    assert world.log.getvalue().count("/d/s is a socket: left out") == 1
+
+
+def test_directories_too_deep_for_the_host(world: World) -> None:
+    here = os.open(world.context, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("x" * 200, dir_fd=here)
+        below = os.open("x" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(BuildError, match=r"Dockerfile:2: COPY \. /: .*File name too long"):
+        world.build("FROM scratch\nCOPY . /\n")
 
 
 def test_dockerfile_and_context_from_standard_input(world: World) -> None:

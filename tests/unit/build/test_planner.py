@@ -335,6 +335,7 @@ def test_arguments_that_nobody_declares() -> None:
         ("FROM scratch\nADD git@github.com:x/y.git /", 2, "not supported yet"),
         ("FROM scratch\nADD --checksum=sha256:00 x /", 2, "requires an HTTP(S) source"),
         ("ARG SOURCE_DATE_EPOCH=context\nFROM scratch", 0, "SOURCE_DATE_EPOCH=context"),
+        ("ARG SOURCE_DATE_EPOCH=253402300800\nFROM scratch", 0, "must be seconds since 1970"),
     ],
 )
 def test_errors(text: str, line: int, reason: str) -> None:
