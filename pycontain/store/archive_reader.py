@@ -23,7 +23,7 @@ class ArchiveReader:
     def __init__(self, fd: int) -> None:
         """Reads the headers. LayerError if it is no tar."""
         self._fd = fd
-        entries = read_tar_file(fd, whiteouts=False, limits=Limits(entries=MAX_ENTRIES))
+        entries = read_tar_file(fd, whiteouts=False, limits=Limits(entries=MAX_ENTRIES), whole=True)
         self._entries = {entry.path: entry for entry in entries}
 
     def has(self, name: str) -> bool:

@@ -304,8 +304,13 @@ def read_tar(chunks: Iterable[bytes], *, whiteouts: bool = True, limits: Limits 
     return parser.finish()
 
 
-def read_tar_file(fd: int, *, whiteouts: bool = True, limits: Limits | None = None) -> list[Entry]:
-    """The entries of the tar file `fd`, contents skipped by seeking. LayerError; OSError."""
+def read_tar_file(
+    fd: int, *, whiteouts: bool = True, limits: Limits | None = None, whole: bool = False
+) -> list[Entry]:
+    """The entries of the tar file `fd`, contents skipped by seeking. LayerError; OSError.
+
+    whole: the end mark must be there, since nothing else tells whether all of it is.
+    """
     parser = TarParser(whiteouts=whiteouts, limits=limits)
     position, end = 0, os.fstat(fd).st_size
     while position < end and not parser.ended:
@@ -315,7 +320,10 @@ def read_tar_file(fd: int, *, whiteouts: bool = True, limits: Limits | None = No
         if parser.wanted > position:
             position = min(parser.wanted, end)
             parser.skip(position)
-    return parser.finish()
+    entries = parser.finish()
+    if whole and not parser.ended:
+        raise LayerError(f"read tar: it is truncated after {end} bytes; its end mark is missing")
+    return entries
 
 
 def clean_path(name: bytes) -> bytes:

@@ -62,3 +62,6 @@ def disk(store: Store) -> set[str]:
         for path in root.rglob("*")
         if path.is_file() and path.name not in ("lock", "lease")
     }
+
+
+TAR_FOR_CRASHES = tar_of([("a", b"x" * 3000), ("b", bytes(100_000)), ("c", b"y")])

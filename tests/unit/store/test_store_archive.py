@@ -175,8 +175,9 @@ def test_damaged_archives(store: Store, other: Store) -> None:
     attempt(lambda n, c: c.replace(b"sha256", b"sha257") if manifest in n else c, DigestMismatch, "damaged")
     attempt(lambda n, c: b"{}" if n == "index.json" else c, ImageError, "names no images")
     attempt(lambda n, c: b"[" if n == "index.json" else c, ImageError, "not valid JSON")
-    with pytest.raises(LayerError, match="truncated"):
-        load(other, io.BytesIO(data[: len(data) // 2]))
+    for length in (0, 700, len(data) // 2, len(data) - 1024, len(data) - 600):
+        with pytest.raises(LayerError, match="truncated"):
+            load(other, io.BytesIO(data[:length]))
     assert load(other, io.BytesIO(data))[0].id == image.id
 
 
