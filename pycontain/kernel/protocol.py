@@ -80,14 +80,14 @@ def runtime_directory(store_root: str) -> str:
     $PYCONTAIN_RUNTIME_DIR, else $XDG_RUNTIME_DIR/pycontain, else /tmp/pycontain-UID, and below that a digest of the
     store's path. Raises PermissionError if somebody else owns it.
     """
-    from hashlib import sha256  # not needed by those who import the frames only
+    from _blake2 import blake2b  # hashlib would load OpenSSL
 
     base = os.environ.get("PYCONTAIN_RUNTIME_DIR")
     if not base:
         xdg = os.environ.get("XDG_RUNTIME_DIR")
         writable = bool(xdg) and os.access(xdg or "", os.W_OK)
         base = os.path.join(xdg or "", "pycontain") if writable else f"/tmp/pycontain-{os.getuid()}"
-    path = os.path.join(base, sha256(os.path.realpath(store_root).encode()).hexdigest()[:12])
+    path = os.path.join(base, blake2b(os.fsencode(os.path.realpath(store_root)), digest_size=6).hexdigest())
     for directory in (base, path):
         os.makedirs(directory, mode=0o700, exist_ok=True)
         info = os.stat(directory, follow_symlinks=False)

@@ -19,6 +19,7 @@ class Layer(Protocol):
     """What a merge needs of a layer of the store."""
 
     diff_id: str
+    path: str  # its directory; materialised files are path/files/NUMBER
 
     def entries(self) -> list[Entry]: ...
 
@@ -32,6 +33,7 @@ class ImageTree:
         self.root = Inode(ROOT_INO, stat.S_IFDIR | 0o755, 0, 0, 0)
         self.root.parent = self.root
         self.inodes: list[Inode | None] = [None, None, self.root]  # by number
+        self.layers: list[Layer] = []
         self.packed: dict[int, bytes] = {}  # struct stat by number, kept for the kernel
         self.by_host: dict[tuple[int, int], Inode] = {}  # (st_dev, st_ino) of materialised files
 
@@ -41,6 +43,7 @@ class ImageTree:
         tree = cls()
         for layer in layers:
             tree._apply(layer)
+            tree.layers.append(layer)
         return tree
 
     @property

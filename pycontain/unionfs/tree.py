@@ -160,13 +160,10 @@ class Tree:
         if write:
             self._copy_up(inode, keep=not flags & os.O_TRUNC)
             return self.open(inode, flags)
-        path = self._lower_path(inode)
-        fd = os.open(path, flags & ~os.O_NOATIME)
+        fd = self._open_lower(inode, flags & ~os.O_NOATIME)
         host = os.fstat(fd)
-        key = host.st_dev, host.st_ino
-        if key not in self.image.by_host:
-            owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
-            self.image.by_host[key] = owner or inode
+        owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
+        self.image.by_host[host.st_dev, host.st_ino] = owner or inode
         return fd
 
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
@@ -276,6 +273,8 @@ class Tree:
                 raise failure(errno.EEXIST)
             if target.ino == inode.ino:
                 return
+            if inode.children is not None:
+                self._not_below(inode, new)
             if inode.children is not None:
                 if target.children is None:
                     raise failure(errno.ENOTDIR)
@@ -480,13 +479,26 @@ class Tree:
         inode.content = path
         return path
 
+    def _open_lower(self, inode: Inode, flags: int) -> int:
+        try:
+            return os.open(self._lower_path(inode), flags)
+        except FileNotFoundError:
+            if isinstance(inode.content, HostFile):
+                raise
+            # the layer was removed and came back (rmi, load) since its file was materialised
+            directory, number = os.path.split(inode.content)
+            for layer in self.image.layers:
+                if os.path.dirname(directory) == layer.path:
+                    return os.open(layer.materialise(int(number)), flags)
+            raise
+
     def _copy_up(self, inode: Inode, keep: bool) -> None:
         """Give a regular file of the image its own bytes; keep: with what it holds now."""
         target = f"{self.files}/{inode.ino}"
         out = os.open(target + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if keep and inode.size:
-                source = os.open(self._lower_path(inode), os.O_RDONLY | os.O_CLOEXEC)
+                source = self._open_lower(inode, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     copy_bytes(source, out)
                 finally:
