@@ -155,8 +155,7 @@ def pycontain_image(
 
     def build(dockerfile: str, context: Context = None, **options: Any) -> Image:
         from pycontain.build.builder import build as build_image
-        from pycontain.engine.bootstrap import make
-        from pycontain.engine.images import is_made_here
+        from pycontain.engine.images import obtain
 
         if isinstance(context, (str, os.PathLike)):
             directory = os.fspath(context)
@@ -168,7 +167,7 @@ def pycontain_image(
             text.write(dockerfile)
         store = pycontain_store.store
         options.setdefault(
-            "provide", lambda reference: make(store, reference) if is_made_here(str(reference)) else None
+            "find_image", lambda name, platform: obtain(store, str(name), platform=str(platform))
         )
         return build_image(store, directory, file, **options)
 
