@@ -152,11 +152,27 @@ def sys_getcwd(task: Task, a: tuple[int, ...]) -> int:
     inode = node.mount.fs.current(node.inode)
     if inode.nlink == 0:
         fail(errno.ENOENT)
-    path = path_of(files.root, Node(node.mount, inode)) + b"\0"
+    node = Node(node.mount, inode)
+    path = path_of(files.root, node) + b"\0"
+    if files.root.inode.ino != task.process.container.root.inode.ino and not _below(files.root, node):
+        path = b"(unreachable)" + path  # getcwd(2): outside of its root directory
     if len(path) > a[1]:
         fail(errno.ERANGE)
     task.io.write(a[0], path)
     return len(path)
+
+
+def _below(root: Node, node: Node) -> bool:
+    mount, inode = node
+    while True:
+        if mount is root.mount and inode.ino == root.inode.ino:
+            return True
+        if inode.ino != mount.root.ino:
+            inode = mount.fs.parent(inode)
+        elif mount.parent is None:
+            return False
+        else:
+            mount, inode = mount.parent, mount.below
 
 
 def sys_statfs(task: Task, a: tuple[int, ...]) -> int:
