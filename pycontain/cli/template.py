@@ -127,12 +127,16 @@ class Template:
         return _Node(word, value, body, other)
 
     def _tokens(self, text: str) -> list[tuple[str, str]]:
-        tokens, position = [], 0
+        tokens: list[tuple[str, str]] = []
+        position = 0
         while text[position:].strip():
             match = _TOKEN.match(text, position)
             if match is None:
                 raise self._error(f"{text[position:].strip()!r} is not understood")
-            tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
+            kind = str(match.lastgroup)
+            if kind == "field" and tokens and not match[0][0].isspace() and tokens[-1] != ("sign", "("):
+                kind = "chain"  # .A.B, $x.A, (…).A: a field of what stands before it
+            tokens.append((kind, match[kind]))
             position = match.end()
         if not tokens:
             raise self._error("an action is empty")
@@ -281,9 +285,7 @@ class _Evaluation:
             value = self._dot if word == "." else self._field(self._dot, word[1:])
         else:
             raise self._template._error(f"{word!r} is not a value")
-        while self._at < len(self._tokens) and self._tokens[self._at][0] == "field":
-            if self._tokens[self._at][1] == ".":
-                break
+        while self._at < len(self._tokens) and self._tokens[self._at][0] == "chain":
             value = self._field(value, self._tokens[self._at][1][1:])
             self._at += 1
         return value
