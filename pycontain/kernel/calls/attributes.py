@@ -163,6 +163,10 @@ def _utimes(task: Task, node: Node, address: int) -> int:
 
 def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
     if not a[1]:
+        if signed(a[0]) == AT_FDCWD:
+            fail(errno.EFAULT)
+        if a[3]:
+            fail(errno.EINVAL)
         node = _of_fd(task, a[0])
     else:
         node = _at(task, a[0], a[1], a[3], AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)

@@ -28,12 +28,12 @@ from pycontain.kernel.abi import (
     S_IFSOCK,
 )
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, is_owner, need
+from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, is_owner, need, new_mode
 from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.procfs import ProcInode
-from pycontain.kernel.vfs.walk import base_of, path_of, resolve, resolve_parent, walk
+from pycontain.kernel.vfs.walk import base_of, child_of, path_of, resolve, resolve_parent, walk
 
 OPEN_HOW = struct.Struct("<QQQ")
 MAX_LINKS = 40
@@ -57,17 +57,32 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
     if a[3] > OPEN_HOW.size and any(task.read(a[2] + OPEN_HOW.size, min(a[3], 4096) - OPEN_HOW.size)):
         fail(errno.E2BIG)
     flags, mode, restrict = task.unpack(OPEN_HOW, a[2])
-    if restrict & ~31 or flags >> 32 or (mode and not flags & (O_CREAT | O_TMPFILE_BIT)):
+    if restrict & ~31 or restrict & 24 == 24 or flags >> 32 or mode & ~0o7777:
+        fail(errno.EINVAL)
+    if mode and not flags & (O_CREAT | O_TMPFILE_BIT):
         fail(errno.EINVAL)
     path = task.string(a[1])
     if not restrict:
         return open_path(task, a[0], path, flags, mode)
-    if flags & O_CREAT:
-        fail(errno.EOPNOTSUPP)
     if not path:
         fail(errno.ENOENT)
     base = base_of(task, a[0])
-    return open_node(task, walk(task, base, path, not flags & O_NOFOLLOW, restrict), flags)
+    follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
+    try:
+        node = walk(task, base, path, follow, restrict)
+    except FileNotFoundError:
+        if not flags & O_CREAT:
+            raise
+        head, slash, name = path.rpartition(b"/")
+        directory = walk(task, base, head + slash or b".", True, restrict)
+        if not name:
+            fail(errno.EISDIR)
+        if child_of(task, directory, name) is not None:
+            fail(errno.EOPNOTSUPP)  # a symlink to nowhere; the file would be made where it points to
+        return _create_in(task, directory, name, flags, mode)
+    if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL:
+        fail(errno.EEXIST)
+    return open_node(task, node, flags)
 
 
 def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int = 0) -> Any:
@@ -106,14 +121,20 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
         if target[:1] != b"/":
             target = path_of(task.process.files.root, directory).rstrip(b"/") + b"/" + target
         return open_path(task, AT_FDCWD, target, flags, mode, links + 1)
+    return _create_in(task, directory, name, flags, mode)
+
+
+def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) -> Any:
+    """A new file in a directory, where nothing has the name."""
+    who = task.process.credentials
     if directory.mount.read_only:
         fail(errno.EROFS)
+    if directory.inode.nlink == 0:
+        fail(errno.ENOENT)  # it was removed
     need(directory.inode, who, WRITE | EXECUTE)
-    if directory.inode.mode & 0o2000:
-        gid = directory.inode.gid
-    else:
-        gid = who.fsgid
-    inode = fs.create(directory.inode, name, mode & 0o7777 & ~task.process.files.umask, who.fsuid, gid)
+    gid = directory.inode.gid if directory.inode.mode & 0o2000 else who.fsgid
+    mode = new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
+    inode = directory.mount.fs.create(directory.inode, name, mode, who.fsuid, gid)
     return open_node(task, Node(directory.mount, inode), flags & ~O_TRUNC, fresh=True)
 
 

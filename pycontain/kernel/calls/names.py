@@ -21,7 +21,7 @@ from pycontain.kernel.abi import (
 )
 from pycontain.kernel.credentials import CAP_MKNOD, CAP_SYS_CHROOT
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_removable
+from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_removable, new_mode
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.walk import resolve, resolve_parent
@@ -32,6 +32,13 @@ RENAME_FLAGS = 7
 
 def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes, int]:
     """(directory, name, group of the new object) for a call that makes a name."""
+    directory, name = _free_name(task, dirfd, path, directory_wanted)
+    _enterable(task, directory)
+    return directory, name, directory.inode.gid if directory.inode.mode & 0o2000 else task.process.credentials.fsgid
+
+
+def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes]:
+    """Where a new name goes, if nothing is there. Whether it may be made is _enterable's to say."""
     directory, name, slash = resolve_parent(task, dirfd, path)
     who = task.process.credentials
     need(directory.inode, who, EXECUTE)
@@ -41,10 +48,13 @@ def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fals
         fail(errno.ENOENT)
     if directory.mount.read_only:
         fail(errno.EROFS)
-    need(directory.inode, who, WRITE | EXECUTE)
+    return directory, name
+
+
+def _enterable(task: Task, directory: Node) -> None:
     if directory.inode.nlink == 0:
-        fail(errno.ENOENT)
-    return directory, name, directory.inode.gid if directory.inode.mode & 0o2000 else who.fsgid
+        fail(errno.ENOENT)  # it was removed
+    need(directory.inode, task.process.credentials, WRITE | EXECUTE)
 
 
 def sys_mkdir(task: Task, a: tuple[int, ...]) -> int:
@@ -98,7 +108,7 @@ def _mknod(task: Task, dirfd: int, address: int, mode: int, dev: int) -> int:
     who = task.process.credentials
     if kind in (S_IFCHR, S_IFBLK) and not who.has(CAP_MKNOD):
         fail(errno.EPERM)
-    mode = kind | mode & 0o7777 & ~task.process.files.umask
+    mode = kind | new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
     dev &= 0xFFFFFFFF
     rdev = os.makedev(dev >> 8 & 0xFFF, dev & 0xFF | dev >> 12 & 0xFFF00)
     directory.mount.fs.mknod(directory.inode, name, mode, rdev, who.fsuid, gid)
@@ -122,17 +132,18 @@ def _link(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) 
         if found is None:
             fail(errno.EXDEV)
         source = found
-        if source.inode.nlink == 0:
-            fail(errno.ENOENT)
     else:
         source = resolve(task, old_fd, old_path, bool(flags & AT_SYMLINK_FOLLOW))
-    directory, name, _ = _new_name(task, new_fd, task.string(new))
-    if source.inode.mode & S_IFMT == S_IFDIR:
-        fail(errno.EPERM)
+    directory, name = _free_name(task, new_fd, task.string(new))
     if source.mount is not directory.mount:
         fail(errno.EXDEV)
     if not is_owner(source.inode, task.process.credentials) and not _safe_source(task, source):
         fail(errno.EPERM)  # protected_hardlinks, proc(5)
+    _enterable(task, directory)
+    if source.inode.mode & S_IFMT == S_IFDIR:
+        fail(errno.EPERM)
+    if source.inode.nlink == 0:
+        fail(errno.ENOENT)
     directory.mount.fs.link(source.inode, directory.inode, name)
     return 0
 
@@ -235,13 +246,16 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     is_dir = moving.mode & S_IFMT == S_IFDIR
     if (old_slash or (new_slash and not flags & 2)) and not is_dir:
         fail(errno.ENOTDIR)
-    _check_removal(task, source, old_name)
-    who = task.process.credentials
-    need(target.inode, who, WRITE | EXECUTE)
     victim = fs.lookup(target.inode, new_name)
     if victim is not None:
         if flags & 1:
             fail(errno.EEXIST)
+        if victim.ino == moving.ino and not source.mount.read_only:
+            return 0
+    _check_removal(task, source, old_name)
+    who = task.process.credentials
+    need(target.inode, who, WRITE | EXECUTE)
+    if victim is not None:
         _check_removal(task, target, new_name)
     if is_dir and source.inode.ino != target.inode.ino:
         need(moving, who, WRITE)  # its .. changes

@@ -10,6 +10,7 @@ from pycontain.kernel.credentials import (
     CAP_DAC_OVERRIDE,
     CAP_DAC_READ_SEARCH,
     CAP_FOWNER,
+    CAP_FSETID,
     Credentials,
 )
 from pycontain.kernel.vfs.filesystem import fail
@@ -51,6 +52,15 @@ def need_removable(directory: Inode, victim: Inode, who: Credentials) -> None:
     need(directory, who, WRITE | EXECUTE)
     if directory.mode & STICKY and not (who.fsuid in (victim.uid, directory.uid) or who.has(CAP_FOWNER)):
         fail(errno.EPERM)
+
+
+def new_mode(directory: Inode, who: Credentials, mode: int) -> int:
+    """Permission bits of a new file: the setgid bit of a group that is not the maker's is not given away."""
+    if directory.mode & 0o2000 and mode & 0o2010 == 0o2010 and not (
+        who.in_group(directory.gid) or who.has(CAP_FSETID)
+    ):
+        return mode & ~0o2000
+    return mode
 
 
 def changed_owner(inode: Inode, who: Credentials, uid: int | None, gid: int | None) -> int:

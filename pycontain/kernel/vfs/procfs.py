@@ -343,7 +343,9 @@ class ProcFs(Filesystem):
                 fail(errno.ENOENT)
             return process.executable
         if inode.kind == "cwd":
-            return path_of(root, process.files.cwd)
+            cwd = process.files.cwd
+            gone = cwd.mount.fs.current(cwd.inode).nlink == 0
+            return path_of(root, cwd) + (b" (deleted)" if gone else b"")
         if inode.kind == "root":
             return path_of(root, process.files.root)
         return container.describe_fd(process.pid, int(inode.name), root)

@@ -146,6 +146,8 @@ def walk(task: Task, base: Node, path: bytes, follow: bool, restrict: int = 0) -
         if not name or name == b".":
             if inode.mode & S_IFMT != S_IFDIR:
                 fail(errno.ENOTDIR)
+            if name and not everywhere:
+                need(inode, who, EXECUTE)
             continue
         if inode.mode & S_IFMT != S_IFDIR:
             fail(errno.ENOTDIR)
@@ -188,8 +190,8 @@ def walk(task: Task, base: Node, path: bytes, follow: bool, restrict: int = 0) -
             parts.reverse()
             todo += parts
             if target[0] == 47:
-                if restrict & RESOLVE_BENEATH:
-                    fail(errno.EXDEV)
+                if restrict & RESOLVE_BENEATH or (restrict & RESOLVE_NO_XDEV and path[:1] != b"/"):
+                    fail(errno.EXDEV)  # also on one file system: openat2(2), RESOLVE_NO_XDEV, as Linux does it
                 mount, inode = root
                 fs = mount.fs
                 inode = fs.current(inode)
