@@ -168,6 +168,7 @@ def _tls_context(certificate: str, key: str | None) -> ssl.SSLContext:
 
 
 def log_to_stderr(peer: str, line: str, status: int, sent: int, seconds: float, agent: str) -> None:
-    """One line per request, in one write."""
-    sys.stderr.write(f'{peer} "{line}" {status} {sent} {seconds * 1000:.1f}ms "{agent[:200]}"\n')
+    """One line per request, in one write. agent is the client's word, so it is kept to plain ASCII."""
+    agent = agent[:200].encode("ascii", "backslashreplace").decode()
+    sys.stderr.write(f'{peer} "{line}" {status} {sent} {seconds * 1000:.1f}ms "{agent}"\n')
     sys.stderr.flush()

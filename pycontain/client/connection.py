@@ -29,9 +29,11 @@ class Patience(NamedTuple):
     """How long to wait. Times in seconds."""
 
     connect: float = 15.0
-    read: float = 60.0  # without a byte
-    head: float = 90.0  # from the end of a request to the end of its response's head
+    read: float = 60.0  # without a byte, in a body
+    head: float = 30.0  # from the end of a request to the end of its response's head
+    store: float = 300.0  # the same, where the registry may have gigabytes to put away first
     attempts: int = 5
+    silences: int = 2  # attempts of which none got an answer in time
     backoff: float = 0.5  # before the second attempt; doubles
     longest: float = 30.0  # pause between attempts
 
@@ -79,12 +81,12 @@ Payload = bytes | FilePayload
 class _PacedReader(io.RawIOBase):
     """Reads a socket until a deadline (the head), then at a least speed (the body)."""
 
-    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+    def __init__(self, sock: socket.socket, patience: Patience, head: float) -> None:
         # Through makefile, so that the socket lives as long as somebody reads the response.
         self._raw = cast(io.RawIOBase, sock.makefile("rb", buffering=0))
         self._sock = sock
         self._patience = patience
-        self._deadline: float | None = time.monotonic() + patience.head
+        self._deadline: float | None = time.monotonic() + head
         self._window = 0.0
         self._came = 0
 
@@ -100,7 +102,7 @@ class _PacedReader(io.RawIOBase):
         now = time.monotonic()
         limit = self._patience.read
         if self._deadline is not None:
-            limit = min(limit, self._deadline - now)
+            limit = self._deadline - now
             if limit <= 0:
                 raise TimeoutError("the head of the response does not end")
         elif now - self._window > _WINDOW:
@@ -157,7 +159,8 @@ class Connection:
         self._http.response_class = self._response  # type: ignore[assignment]
 
     def _response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-        self._reader = _PacedReader(sock, self._patience)
+        head = self._patience.store if kwargs.get("method") in ("PUT", "PATCH") else self._patience.head
+        self._reader = _PacedReader(sock, self._patience, head)
         return http.client.HTTPResponse(cast(socket.socket, _Source(self._reader)), *args, **kwargs)
 
     def exchange(

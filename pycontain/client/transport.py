@@ -159,7 +159,7 @@ class Transport:
         Returns every response that is not a redirect, a challenge we can answer, or (with retry) a
         passing failure; so its status may be an error. Raises RegistryError if there is no response.
         """
-        attempt = 1
+        attempt, silences = 1, 0
         while True:
             pause: float | None = None
             try:
@@ -171,7 +171,8 @@ class Transport:
             except Failed as error:
                 if not retry or attempt >= self.patience.attempts or self._pool.closed:
                     raise
-                if isinstance(error, _Hopeless):
+                silences += isinstance(error, _Silence)
+                if isinstance(error, _Hopeless) or silences >= self.patience.silences:
                     raise
             self._pause(attempt, pause)
             attempt += 1
@@ -297,7 +298,8 @@ class Transport:
             return _Hopeless(f"{action}: there is no such host")
         if isinstance(error, ConnectionRefusedError) and self._plain:
             return _Hopeless(f"{action}: nothing listens there")
-        return Failed(f"{action}: {_reason(error)}")
+        kind = _Silence if isinstance(error, TimeoutError) else Failed
+        return kind(f"{action}: {_reason(error)}")
 
     def _fetch(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
         """A request to a token server, for the authorizer. Redirects are not followed with a secret."""
@@ -332,6 +334,10 @@ class Transport:
 
 class _Hopeless(Failed):
     """A failure that another attempt will not change."""
+
+
+class _Silence(Failed):
+    """No answer in time: waiting as long again and again would only hide it."""
 
 
 def is_plain(registry: str, environment: Mapping[str, str] = os.environ) -> bool:

@@ -44,8 +44,9 @@ class Channel:
     def fileno(self) -> int:
         return self.sock.fileno()
 
-    def handshake(self) -> None:
-        """Whatever must happen before the first request; blocks."""
+    def ready(self) -> bool:
+        """Go on with what comes before the first request, without waiting; whether that is done."""
+        return True
 
     def begin(self) -> None:
         """A request begins: its pace is measured from now."""
@@ -133,13 +134,20 @@ class TLSChannel(Channel):
         # OpenSSL turns EAGAIN into "want read", so here the timeout has to be Python's.
         self.sock.settimeout(timeout)
 
-    def handshake(self) -> None:
+    def ready(self) -> bool:
         try:
-            self.sock.do_handshake()
+            self.sock.settimeout(0)
+            try:
+                self.sock.do_handshake()
+            finally:
+                self.sock.settimeout(self._timeout)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
         except (OSError, ValueError) as error:
             if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
                 self._explain()
             raise Disconnected(f"handshake: {error}") from error
+        return True
 
     def _explain(self) -> None:
         """Tell a client that speaks plain HTTP, in plain HTTP."""
@@ -148,12 +156,9 @@ class TLSChannel(Channel):
         try:
             os.write(self.sock.fileno(), head + text)
             # What it sent is read before we close, for a reset would destroy the answer.
-            self.finish()
-            socket.socket.settimeout(self.sock, 1.0)
-            while socket.socket.recv(self.sock, 4096):
-                pass
-        except (OSError, Disconnected):
-            pass  # it did not wait
+            socket.socket.recv(self.sock, 64 << 10, socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # it did not wait, or had sent nothing more
 
     def receive_now(self, size: int) -> bytes | None:
         try:

@@ -53,7 +53,7 @@ class Connection:
         self.peer = peer
         self.buffer = bytearray()
         self.deadline = 0.0
-        self.fresh = True  # the handshake is still to be made
+        self.fresh = True  # nothing has come yet
 
 
 class Server:
@@ -187,6 +187,8 @@ class Server:
             # idle connection's is wanted more.
             if self._idle:
                 self._drop(min(self._idle, key=lambda c: c.deadline))
+            else:
+                time.sleep(0.01)
             return
         try:
             if self._tls:
@@ -196,11 +198,7 @@ class Server:
         except OSError:
             sock.close()
             return
-        connection = Connection(channel, str(address[0]))
-        if self._tls:
-            self._dispatch(connection)  # the handshake may block
-        else:
-            self._watch_idle(connection)
+        self._watch_idle(Connection(channel, str(address[0])))
 
     def _watch_idle(self, connection: Connection) -> None:
         limit = self._limits.head if connection.buffer or connection.fresh else self._limits.idle
@@ -219,6 +217,8 @@ class Server:
     def _receive(self, connection: Connection) -> None:
         """Take what has come; hand the connection to a worker once a head is complete."""
         try:
+            if connection.fresh and not connection.channel.ready():
+                return
             data = connection.channel.receive_now(16 << 10)
         except Disconnected:
             data = b""
@@ -227,8 +227,9 @@ class Server:
         if not data:
             self._drop(connection)
             return
-        if not connection.buffer:
+        if not connection.buffer and not connection.fresh:
             connection.deadline = time.monotonic() + self._limits.head
+        connection.fresh = False
         connection.buffer += data
         if _head_decided(connection.buffer):
             self._forget(connection)
@@ -250,10 +251,6 @@ class Server:
     def _work(self, connection: Connection) -> None:
         keep = False
         try:
-            if connection.fresh:
-                connection.fresh = False
-                connection.channel.handshake()
-                keep = True
             while _head_decided(connection.buffer):
                 keep = self._answer(connection)
                 if not keep:

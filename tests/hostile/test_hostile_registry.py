@@ -24,7 +24,7 @@ from pycontain.errors import DigestMismatch, PycontainError, RegistryError
 from pycontain.image.reference import Reference
 from pycontain.store import Store
 
-QUICK = Patience(connect=2, read=0.3, head=0.5, attempts=2, backoff=0.001, longest=0.01)
+QUICK = Patience(connect=2, read=0.3, head=0.5, store=0.5, attempts=2, backoff=0.001, longest=0.01)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 Script = Callable[[socket.socket, str], None]
 

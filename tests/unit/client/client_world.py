@@ -21,7 +21,7 @@ from registry.http.response import Response
 from registry.http.server import Server
 
 Intercept = Callable[[Request, Body], Response | None]
-QUICK = Patience(connect=2, read=2, head=3, attempts=3, backoff=0.001, longest=0.01)
+QUICK = Patience(connect=2, read=2, head=3, store=3, attempts=3, backoff=0.001, longest=0.01)
 
 
 def make_tar(files: dict[str, bytes]) -> bytes:

@@ -315,3 +315,33 @@ def test_sigkill_in_an_upload_loses_nothing_that_was_acknowledged(tmp_path: Path
         assert call("PUT", f"{location}?digest={sha256(data)}").status == 201
         assert call("GET", f"/v2/a/blobs/{sha256(data)}").body == data
         call.connection.close()
+
+
+def test_slow_handshakes_do_not_take_the_workers(tmp_path: Path, certificate: tuple[str, str]) -> None:
+    limits = Limits(workers=2)
+    with registry.serve(
+        str(tmp_path), tls_cert=certificate[0], tls_key=certificate[1], limits=limits
+    ) as server:
+        held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(10)]
+        try:
+            for raw in held:
+                raw.sendall(b"\x16\x03\x01")
+            context = ssl.create_default_context(cafile=certificate[0])
+            with (
+                socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw,
+                context.wrap_socket(raw, server_hostname="localhost") as tls,
+            ):
+                tls.sendall(b"GET /v2/ HTTP/1.1\r\n" + LAST)
+                assert tls.recv(4000).startswith(b"HTTP/1.1 200 OK")
+        finally:
+            for raw in held:
+                raw.close()
+
+
+def test_the_package_needs_nothing_but_images_and_errors() -> None:
+    program = (
+        "import sys, registry, registry.commands, registry.htpasswd\n"
+        "print(*sorted(m for m in sys.modules if m.startswith('pycontain.') and m.count('.') == 1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"pycontain.errors", "pycontain.image"}
