@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pycontain.kernel.calls import (
     attributes,
+    clocks,
     execute,
     files,
     identity,
@@ -111,14 +112,10 @@ _NATIVE = [
     "set_tid_address",
     "restart_syscall",
     "fadvise64",
-    "timer_create",
     "timer_settime",
     "timer_gettime",
     "timer_getoverrun",
     "timer_delete",
-    "clock_gettime",
-    "clock_getres",
-    "clock_nanosleep",
     "exit_group",
     "epoll_wait",
     "epoll_ctl",
@@ -287,7 +284,7 @@ _PARTIAL = {
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
-_MODULES = (files, ipc, stat, names, attributes, identity, process, system, socket, execute)
+_MODULES = (files, ipc, stat, names, attributes, identity, process, clocks, system, socket, execute)
 SCHEDULING = [
     "sched_setparam",
     "sched_getparam",

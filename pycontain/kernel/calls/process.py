@@ -17,6 +17,7 @@ from pycontain.kernel.vfs.proctext import host_file, parent_pid
 from pycontain.platforms.base import NATIVE
 
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
+CAP_SYS_NICE = 23
 
 
 def sys_getpid(task: Task, a: tuple[int, ...]) -> int:
@@ -211,7 +212,10 @@ def sys_setpriority(task: Task, a: tuple[int, ...]) -> Any:
     which, number, value = signed(a[0]), signed(a[1]), signed(a[2])
     if which not in (PRIO_PROCESS, PRIO_PGRP, PRIO_USER):
         fail(errno.EINVAL)
-    pid = find(task, number).pid if which == PRIO_PROCESS else task.process.pid
+    target = find(task, number) if which == PRIO_PROCESS else task.process
+    who, pid = task.process.credentials, target.pid
+    if who.euid not in (target.credentials.uid, target.credentials.euid) and not who.has(CAP_SYS_NICE):
+        fail(errno.EPERM)
     if value < os.getpriority(os.PRIO_PROCESS, pid):
         fail(errno.EACCES)
     os.setpriority(os.PRIO_PROCESS, pid, min(value, 19))

@@ -36,7 +36,16 @@ ALLOWED_IOCTLS = (
 )  # fmt: skip
 # fcntl commands that reach other processes, or that leave traces on files which containers share
 TRAPPED_FCNTL = (8, 10, 15, 1024, 1026)  # F_SETOWN F_SETSIG F_SETOWN_EX F_SETLEASE F_NOTIFY
-EMULATED_PRCTL = (3, 4, 7, 8, 21, 22, 23, 24, 27, 28, 35, 38, 39, 47, 0x59616D61)
+# prctl options that concern the caller alone; the others are emulated or refused (PR_SCHED_CORE names processes)
+NATIVE_PRCTL = (
+    1, 2,  # PR_SET_PDEATHSIG, PR_GET_PDEATHSIG
+    13, 14, 15, 16, 25, 26, 29, 30, 31, 32, 33, 34,  # TIMING NAME TSC TIMERSLACK TASK_PERF_EVENTS MCE_KILL
+    36, 37, 40, 41, 42, 52, 53, 57, 58,  # CHILD_SUBREAPER TID_ADDRESS THP_DISABLE SPECULATION_CTRL IO_FLUSHER
+    65, 66, 67, 68,  # MDWE MEMORY_MERGE
+    0x53564D41,  # PR_SET_VMA
+)  # fmt: skip
+PRIO_USER = 2  # every process of the host's user
+NEGATIVE = 0x80000000
 AF_INET, AF_INET6 = 2, 10
 
 
@@ -61,10 +70,13 @@ def rules(table: Mapping[str, _Row], scheduling: Iterable[str]) -> dict[str, Rul
     out["clone"] = Rule(RET_ALLOW, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
     out["ioctl"] = Rule(RET_NOTIFY, (Test(1, ALLOWED_IOCTLS, RET_ALLOW),))
     out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, refuse),))
-    out["prctl"] = Rule(RET_ALLOW, (Test(0, EMULATED_PRCTL, RET_NOTIFY),))
+    out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))
     out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
     for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):
-        out[name] = _self_only(1)
+        out[name] = Rule(RET_NOTIFY, (Test(0, (PRIO_USER,), RET_NOTIFY), Test(1, (0,), RET_ALLOW)))
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"):
+        # a negative clock number names a process
+        out[name] = Rule(RET_ALLOW, (Test(0, (NEGATIVE,), RET_NOTIFY, bits=True),))
     return out
