@@ -67,18 +67,23 @@ class LayerDisplay:
         for name in list(self._rows):
             if not self._rows[name][0].startswith(_FINAL):
                 break
-            text += f"{_line(name, *self._rows.pop(name))[:width]}\x1b[K\n"
+            text += f"{_line(name, *self._rows.pop(name), width)}\x1b[K\n"
         shown = list(self._rows.items())[: max(room, 1)]
         for name, row in shown:
-            text += f"{_line(name, *row)[:width]}\x1b[K\n"
+            text += f"{_line(name, *row, width)}\x1b[K\n"
         self._drawn = len(shown)
         self._out.write(text + "\x1b[J")
         self._out.flush()
 
 
-def _line(name: str, status: str, done: int, total: int) -> str:
+def _line(name: str, status: str, done: int, total: int, width: int) -> str:
+    """One live line, at most width characters; the bar gets what the words leave."""
     if status not in _MOVING or not total:
-        return f"{name}: {status}"
-    filled = min(done * 50 // total, 50)
+        return f"{name}: {status}"[:width]
+    counts = f"{size(done)}/{size(total)}"
+    room = min(width - 47, 50)
+    if room < 5:
+        return f"{name}: {status} {counts}"[:width]
+    filled = min(done * room // total, room)
     bar = "=" * (filled - 1) + ">" if filled else ""
-    return f"{name}: {status:<11} [{bar:<50}]  {size(done)}/{size(total)}"
+    return f"{name}: {status:<11} [{bar:<{room}}]  {counts}"
