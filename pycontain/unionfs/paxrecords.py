@@ -103,7 +103,8 @@ def _libarchive(key: bytes, value: bytes) -> tuple[bytes, bytes]:
     """bsdtar writes names percent-encoded and values in base64, beside SCHILY's records."""
     from urllib.parse import unquote_to_bytes  # 4 ms to load, and rarely needed
 
+    padded = value + b"=" * (-len(value) % 4)
     try:
-        return unquote_to_bytes(key[len(_LIBARCHIVE) :]), base64.b64decode(value + b"=" * (-len(value) % 4))
+        return unquote_to_bytes(key[len(_LIBARCHIVE) :]), base64.b64decode(padded, validate=True)
     except binascii.Error as error:
         raise LayerError(f"read tar: the attribute {key[:80]!r} is not base64") from error

@@ -113,7 +113,7 @@ class TarParser:
 
     def finish(self) -> list[Entry]:
         """The entries, once all has been fed: of equal names only the last, and no name through a link."""
-        if not self.ended and (self._rest or self._position < self._wanted or self._pending):
+        if self._pending or (not self.ended and (self._rest or self._position < self._wanted)):
             raise LayerError(f"read tar: it is truncated after {self._position} bytes")
         return _settle(self._entries)
 
@@ -211,7 +211,8 @@ class TarParser:
         entry_kind = NODE
         if kind == b"1":
             entry_kind = HARD_LINK
-            link = self._path(link.lstrip(b"/") if link else b"")
+            link = (link or b"").lstrip(b"/")
+            link = self._path(link) if link else b""
             if link == path or not link:
                 raise LayerError(f"read tar: {_show(name)} is a hard link to itself or to nothing")
         has_content = mode == stat.S_IFREG and entry_kind == NODE
@@ -417,7 +418,7 @@ def _settle(entries: list[Entry]) -> list[Entry]:
             hides[entry.kind, entry.path] = entry
     sound = {b""}
     for path in (*nodes, *(path for _, path in hides)):
-        head = path.rpartition(b"/")[0]
+        head = path.rpartition(b"/")[0] if (OPAQUE, path) not in hides else path
         unknown = []
         while head not in sound:
             unknown.append(head)
