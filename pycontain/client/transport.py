@@ -126,6 +126,7 @@ class Transport:
         self.config = config or DockerConfig(environment=environment)
         self._credential = credential or self.config.find(registry, repository)
         self._set_base("http" if self._plain else "https")
+        self._plain_origin = self._origin if self._plain else None
 
     def _set_base(self, scheme: str) -> None:
         self.base = f"{scheme}://{_HUB_HOST if self.registry == HUB else self.registry}"
@@ -245,7 +246,7 @@ class Transport:
                 response = Response(
                     self._pool, connection, connection.exchange(method, target, headers, payload), url
                 )
-                if not self._wants_tls(origin, response):
+                if not self._wants_tls(method, origin, response):
                     return response
             except (OSError, http.client.HTTPException) as error:
                 self._pool.drop(connection)
@@ -253,31 +254,37 @@ class Transport:
                 if reused and not fresh and dead and method != "PATCH" and not self._pool.closed:
                     fresh = True
                     continue
-                if not self._wants_tls(origin, error):
+                if not self._wants_tls(method, origin, error):
                     raise self._failure(origin, error)
             except BaseException:
                 self._pool.drop(connection)
                 raise
-            self._set_base("https")
+            if self._origin.scheme != "https":
+                self._set_base("https")
             url = f"https{url.removeprefix('http')}"
             origin = Origin.of(url)
 
-    def _wants_tls(self, origin: Origin, answer: Exception | Response) -> bool:
+    def _wants_tls(self, method: str, origin: Origin, answer: Exception | Response) -> bool:
         """Whether this answer to plain http says that only TLS is spoken there.
 
         It is a TLS alert, which is no HTTP, or a 400 whose text names HTTPS (Go's, nginx's, ours). A
-        connection that just ends says nothing: a registry that restarts does that too.
+        connection that just ends says nothing: a registry that restarts does that too. An answer to HEAD
+        has no text, so GET has to ask again.
         """
-        if origin != self._origin or origin.scheme != "http":
+        if origin != self._plain_origin:
             return False
-        if isinstance(answer, Response):
-            if answer.status != 400 or "json" in answer.headers.get("content-type", ""):
-                return False
+        if not isinstance(answer, Response):
+            return isinstance(answer, http.client.BadStatusLine) and str(answer).startswith("\x15\x03")
+        if answer.status != 400 or "json" in answer.headers.get("content-type", ""):
+            return False
+        if method != "HEAD":
             try:
                 return b"https" in answer.read(_MAX_ERROR).lower()
             except RegistryError:
                 return False
-        return isinstance(answer, http.client.BadStatusLine) and str(answer).startswith("\x15\x03")
+        answer.finish()
+        self._exchange("GET", f"{self.base}/v2/", {"User-Agent": _AGENT}, None).close()
+        return self._origin.scheme == "https"
 
     def _failure(self, origin: Origin, error: Exception) -> RegistryError:
         action = f"reach registry {origin}"

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -195,6 +196,39 @@ def test_skopeo_copies_an_index_with_all_platforms(ours: str, store: Store, tmp_
     run("skopeo", "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false",
         f"docker://{ours}/app:all", f"docker://{ours}/copy:all")  # fmt: skip
     assert digest_at(ours, "copy", "all") == digest_at(ours, "app", "all")
+
+
+def test_skopeo_with_a_password_over_tls(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("skopeo")
+    keys = [f"{tmp_path}/ca.key", f"{tmp_path}/ca.crt"]
+    run(need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "36500",
+        "-keyout", keys[0], "-out", keys[1])  # fmt: skip
+    line = subprocess.run(
+        [sys.executable, "-m", "registry", "htpasswd", "ann"],
+        input="secret\n",
+        capture_output=True,
+        text=True,
+    ).stdout
+    (tmp_path / "passwords").write_text(line)
+    with registry.serve(
+        str(tmp_path / "root"), htpasswd=str(tmp_path / "passwords"), tls_cert=keys[1], tls_key=keys[0]
+    ) as server:
+        address = f"localhost:{server.port}"
+        image = make_image(store, f"{address}/app:1")
+        # Ours: the same certificate as a root, the password from docker's configuration.
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {address: {"auth": "YW5uOnNlY3JldA=="}}}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        monkeypatch.setenv("SSL_CERT_FILE", keys[1])
+        assert push(store, Reference.parse(f"{address}/app:1"), Silent()).digest == image.descriptor.digest
+        # Theirs
+        (tmp_path / "certs").mkdir()
+        shutil.copy(keys[1], tmp_path / "certs" / "ca.crt")
+        own = ("--creds", "ann:secret", "--cert-dir", f"{tmp_path}/certs")
+        inspected = json.loads(run("skopeo", "inspect", *own, f"docker://{address}/app:1"))
+        assert inspected["Digest"] == image.descriptor.digest
 
 
 class OwnStorage:
