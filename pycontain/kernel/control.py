@@ -71,7 +71,7 @@ class Session:
         self._events += [tuple(value) for value in values if isinstance(value, list)]
 
     def run(self, on_output: Callable[[int, bytes], None]) -> int:
-        """Until the end; returns the exit code (128+n for a signal)."""
+        """Until the end; returns the exit code (128+n for a signal), and closes the session."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         while True:
@@ -79,6 +79,7 @@ class Session:
             if event is None:
                 poll.poll()
             elif event[0] == "exit":
+                self.close()
                 return int(event[1])
             else:
                 on_output(event[1], event[2])
