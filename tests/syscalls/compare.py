@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the host said, too")
     parser.add_argument("-k", "--keep", help="a directory for the store and the root, kept")
+    parser.add_argument("-a", "--all", action="store_true", help="show known differences, too")
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
     names = [
@@ -52,11 +53,11 @@ def main() -> int:
     finally:
         if not options.keep:
             shutil.rmtree(keep, ignore_errors=True)
-    return report(names, expected, found, options.verbose)
+    return report(names, expected, found, options.verbose, options.all)
 
 
-def report(names: list[str], expected: dict, found: dict, verbose: bool) -> int:
-    different = 0
+def report(names: list[str], expected: dict, found: dict, verbose: bool, everything: bool) -> int:
+    different = known = 0
     for where, results in (("host", expected), ("container", found)):
         if "" in results:
             print(f"--- the {where}'s driver: status {results['']['status']}\n{results['']['output']}")
@@ -67,14 +68,16 @@ def report(names: list[str], expected: dict, found: dict, verbose: bool) -> int:
         if (want["output"], want["status"]) == (have["output"], have["status"]):
             continue
         different += 1
-        known = f" (known: {DIFFERENCES[name]})" if name in DIFFERENCES else ""
-        print(f"=== {name}: host {want['status']}, container {have['status']}{known}")
+        if name in DIFFERENCES and not everything:
+            known += 1
+            continue
+        print(f"=== {name}: host {want['status']}, container {have['status']}")
         lines = difflib.unified_diff(
             want["output"].splitlines(), have["output"].splitlines(), "host", "container", n=1, lineterm=""
         )
         print("\n".join(list(lines)[2:60]))
-    print(f"{len(names)} cases, {different} differ")
-    return 1 if different else 0
+    print(f"{len(names)} cases, {different} differ, {known} of them known to")
+    return 1 if different > known else 0
 
 
 if __name__ == "__main__":

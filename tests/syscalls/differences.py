@@ -4,6 +4,9 @@ which fail when a case of it has stopped to differ."""
 from __future__ import annotations
 
 DIFFERENCES: dict[str, str] = {
+    "attributes/setuid_bits_and_open_without_writing": (
+        "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write"
+    ),
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as on file systems without whiteouts",
     "opening/path_descriptors_in_native_calls": (
         "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that"

@@ -73,7 +73,7 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(9), 0, 0, 0)
     enter(root, hostname)
     drop_capabilities()
-    os.setgroups([])
+    os.setgroups([0])  # as Docker starts root
     os.execve(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"})
 
 

@@ -82,6 +82,21 @@ def members() -> list[Member]:
         Member("image/caf\u00e9 \U0001f600", 0o644, b"unicode\n"),
         Member("image/setuid", 0o4755, b"#!/bin/sh\nid -u\n", 1000, 1000),
         Member("image/script", 0o755, b"#!/bin/sh\necho script \"$0\" \"$@\"\n"),
+        # for cases that change something: each takes names of its own
+        directory("image/changed"),
+        *(Member(f"image/changed/file{n}", 0o644, b"%d " % n + b"0123456789abcdef" * 4) for n in range(20)),
+        *(
+            member
+            for n in range(10)
+            for member in (
+                Member(f"image/changed/pair{n}a", 0o644, b"pair %d\n" % n),
+                Member(f"image/changed/pair{n}b", 0o644, link=f"image/changed/pair{n}a", hardlink=True),
+                directory(f"image/changed/directory{n}"),
+                Member(f"image/changed/directory{n}/f", 0o644, b"f"),
+                directory(f"image/changed/directory{n}/sub"),
+                Member(f"image/changed/directory{n}/sub/g", 0o644, b"g"),
+            )
+        ),
     ]
 
 
@@ -146,9 +161,12 @@ def case_files() -> list[str]:
 def unpack(store: Store, root: str) -> None:
     """The image as a directory of the host. Needs root."""
     os.makedirs(root, exist_ok=True)
+    directories: list[tuple[str, float]] = []
     for layer in store.image(REFERENCE).layers:
         with tarfile.open(f"{layer.path}/tar") as tar:
             for member in tar:
+                if member.isdir():
+                    directories.append((os.path.join(root, member.name), member.mtime))
                 tar.extract(member, root, numeric_owner=True, filter="fully_trusted")
                 path = os.path.join(root, member.name)
                 for key, value in member.pax_headers.items():
@@ -158,6 +176,8 @@ def unpack(store: Store, root: str) -> None:
                     seconds, _, fraction = member.pax_headers["mtime"].partition(".")
                     ns = int(seconds) * 10**9 + int(fraction.ljust(9, "0") or 0)
                     os.utime(path, ns=(ns, ns))
+    for path, moment in directories:
+        os.utime(path, (moment, moment))
 
 
 def driver(names: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ from pycontain.kernel.abi import (
 )
 from pycontain.kernel.credentials import CAP_FSETID, CAP_SETFCAP, CAP_SYS_ADMIN
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, is_owner, may, need
+from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, drop_privileges, is_owner, may, need
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.walk import resolve
@@ -34,13 +34,14 @@ from pycontain.platforms.base import NATIVE
 UTIMBUF = struct.Struct("<qq")
 XATTR_NAME_MAX, XATTR_SIZE_MAX = 255, 65536
 XATTR_CREATE, XATTR_REPLACE = 1, 2
+FILE_CAPABILITY = b"security.capability"
 
 
 def _of_fd(task: Task, fd: int) -> Node | None:
     """The node of a descriptor that was truly opened: EBADF for one of O_PATH."""
     container = task.process.container
     info = container.host_stat_of_fd(task.tid, signed(fd))
-    handle = container.kernel.handles.find(info.st_dev, info.st_ino)
+    handle = container.handles.find(info.st_dev, info.st_ino)
     if handle is not None and handle.path_only:
         fail(errno.EBADF)
     return container.node_of_fd(task, signed(fd))
@@ -93,7 +94,7 @@ def _chmod(task: Task, node: Node | None, mode: int) -> int:
     if not is_owner(node.inode, who):
         fail(errno.EPERM)
     mode &= 0o7777
-    if node.inode.mode & S_IFMT != S_IFDIR and not who.in_group(node.inode.gid) and not who.has(CAP_FSETID):
+    if not who.in_group(node.inode.gid) and not who.has(CAP_FSETID):
         mode &= ~0o2000
     node.mount.fs.set_attr(node.inode, mode=mode)
     return 0
@@ -128,6 +129,8 @@ def _chown(task: Task, node: Node | None, uid: int, gid: int) -> int:
     node.mount.fs.set_attr(node.inode, uid=new_uid, gid=new_gid)
     if mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG:
         node.mount.fs.set_attr(node.mount.fs.current(node.inode), mode=mode)
+    if node.inode.xattrs and FILE_CAPABILITY in node.inode.xattrs:
+        node.mount.fs.set_xattr(node.inode, FILE_CAPABILITY, None)
     return 0
 
 
@@ -162,6 +165,8 @@ def _utimes(task: Task, node: Node, address: int) -> int:
 
 
 def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
+    if a[2] and all(nanos == UTIME_OMIT for _, nanos in (task.unpack(TIMESPEC, a[2]), task.unpack(TIMESPEC, a[2] + 16))):
+        return 0  # not even the path is looked at
     if not a[1]:
         if signed(a[0]) == AT_FDCWD:
             fail(errno.EFAULT)
@@ -187,8 +192,6 @@ def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
             fail(errno.EINVAL)
         else:
             values.append(seconds * BILLION + nanos)
-    if values == [None, None]:
-        return 0
     return _utimens(task, node, values[0], values[1], now=moments == 2)
 
 
@@ -222,6 +225,7 @@ def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
         fail(errno.EINVAL)
     _writable(node)
     need(node.inode, task.process.credentials, WRITE)
+    drop_privileges(node, task.process.credentials)
     node.mount.fs.truncate(node.inode, size)
     return 0
 
@@ -235,6 +239,8 @@ def _name(task: Task, address: int) -> bytes:
         fail(errno.ERANGE)
     if not name.startswith((b"user.", b"security.", b"trusted.", b"system.posix_acl_")):
         fail(errno.EOPNOTSUPP)
+    if name in (b"user.", b"security.", b"trusted."):
+        fail(errno.EINVAL)
     return name
 
 
@@ -247,8 +253,11 @@ def _get(task: Task, node: Node | None, name: int, address: int, size: int) -> i
     who = task.process.credentials
     if key.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
         fail(errno.ENODATA)
-    if key.startswith(b"user.") and not may(node.inode, who, READ):
-        fail(errno.EACCES)
+    if key.startswith(b"user."):
+        if node.mount.fs.type == "proc":
+            fail(errno.EOPNOTSUPP)
+        if not may(node.inode, who, READ):
+            fail(errno.EACCES)
     value = node.mount.fs.xattrs(node.inode).get(key)
     if value is None:
         fail(errno.ENODATA)
@@ -284,11 +293,15 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
         if kind not in (S_IFREG, S_IFDIR):
             fail(errno.EPERM)
         need(node.inode, who, WRITE)
-    elif key.startswith(b"security.capability"):
+    elif key == FILE_CAPABILITY:
+        if value is not None and (len(value), value[3:4]) not in ((20, b"\2"), (24, b"\3")):
+            fail(errno.EINVAL)  # neither VFS_CAP_REVISION_2 nor _3
         if not who.has(CAP_SETFCAP):
             fail(errno.EPERM)
     elif not who.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
+    if node.mount.fs.type == "proc":
+        fail(errno.EOPNOTSUPP)
     exists = key in node.mount.fs.xattrs(node.inode)
     if value is None and not exists:
         fail(errno.ENODATA)

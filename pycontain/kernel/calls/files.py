@@ -28,7 +28,7 @@ from pycontain.kernel.abi import (
     S_IFSOCK,
 )
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, is_owner, need, new_mode
+from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, drop_privileges, is_owner, need, new_mode
 from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
@@ -148,7 +148,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         if flags & O_DIRECTORY and kind != S_IFDIR:
             fail(errno.ENOTDIR)
         return platform.send_fd(
-            task, container.kernel.open_handle(node, path_only=True), bool(flags & O_CLOEXEC)
+            task, container.open_handle(node, path_only=True), bool(flags & O_CLOEXEC)
         )
     if kind == S_IFLNK:
         fail(errno.ENOTDIR if flags & O_DIRECTORY else errno.ELOOP)
@@ -160,7 +160,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         if wanted & WRITE or flags & O_CREAT:
             fail(errno.EISDIR)
         need(inode, task.process.credentials, READ)
-        return platform.send_fd(task, container.kernel.open_handle(node), bool(flags & O_CLOEXEC))
+        return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC))
     if flags & O_DIRECTORY:
         fail(errno.ENOTDIR)
     if not fresh:
@@ -170,6 +170,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     if flags & os.O_NOATIME and not is_owner(inode, task.process.credentials):
         fail(errno.EPERM)
     fs = mount.fs
+    if wanted & WRITE and kind == S_IFREG and not fresh and (inode.mode & 0o6000 or inode.xattrs):
+        drop_privileges(node, task.process.credentials)
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
             fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY)

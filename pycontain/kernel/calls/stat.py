@@ -28,6 +28,7 @@ from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.walk import path_of, resolve
 
+STATX_RESERVED = 0x80000000
 PIPEFS_MAGIC, SOCKFS_MAGIC, ANON_MAGIC = 0x50495045, 0x534F434B, 0x09041934
 
 
@@ -65,7 +66,7 @@ def _put(task: Task, node: Node, address: int) -> int:
 def sys_statx(task: Task, a: tuple[int, ...]) -> int:
     path = task.string(a[1]) if a[1] else b""
     flags = a[2]
-    if flags & ~0x7900 or flags & 0x6000 == 0x6000:
+    if flags & ~0x7900 or flags & 0x6000 == 0x6000 or a[3] & STATX_RESERVED:
         fail(errno.EINVAL)
     number = task.process.container.root_mount.number
     if not path and flags & AT_EMPTY_PATH and signed(a[0]) != AT_FDCWD:
@@ -228,7 +229,7 @@ def _dirent(ino: int, position: int, kind: int, name: bytes) -> bytes:
 def _getdents(task: Task, a: tuple[int, ...], layout: Any) -> int:
     container = task.process.container
     info = container.host_stat_of_fd(task.tid, signed(a[0]))
-    handle = container.kernel.handles.find(info.st_dev, info.st_ino)
+    handle = container.handles.find(info.st_dev, info.st_ino)
     if handle is None:
         fail(errno.ENOTDIR)
     if handle.path_only:
@@ -236,12 +237,12 @@ def _getdents(task: Task, a: tuple[int, ...], layout: Any) -> int:
     mount = handle.node.mount
     fs = mount.fs
     position = os.lseek(handle.fd, 0, os.SEEK_CUR)
+    inode = fs.current(handle.node.inode)
+    if inode.nlink == 0:
+        fail(errno.ENOENT)
     if handle.entries is None or position == 0:
-        inode = fs.current(handle.node.inode)
         if inode.mode & S_IFMT != S_IFDIR:
             fail(errno.ENOTDIR)
-        if inode.nlink == 0:
-            fail(errno.ENOENT)
         up = inode if inode.ino == fs.root.ino else fs.parent(inode)
         handle.entries = [(b".", inode.ino, S_IFDIR), (b"..", up.ino, S_IFDIR), *fs.names(inode)]
     size = min(a[2] & 0xFFFFFFFF, 1 << 20)

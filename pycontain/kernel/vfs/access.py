@@ -14,6 +14,7 @@ from pycontain.kernel.credentials import (
     Credentials,
 )
 from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.mount import Node
 from pycontain.unionfs.inode import Inode
 
 EXECUTE, WRITE, READ = 1, 2, 4
@@ -61,6 +62,21 @@ def new_mode(directory: Inode, who: Credentials, mode: int) -> int:
     ):
         return mode & ~0o2000
     return mode
+
+
+def drop_privileges(node: Node, who: Credentials) -> None:
+    """Somebody writes to a file: its setuid and setgid bits go (unless the writer has CAP_FSETID), and its
+    capabilities in any case. Done when it is opened for writing, since the writes themselves are not seen."""
+    inode = node.inode
+    mode = inode.mode
+    if mode & 0o6000 and not who.has(CAP_FSETID):
+        mode &= ~0o4000
+        if mode & 0o2000 and (mode & 0o010 or not who.in_group(inode.gid)):
+            mode &= ~0o2000
+        if mode != inode.mode:
+            node.mount.fs.set_attr(inode, mode=mode)
+    if inode.xattrs and b"security.capability" in inode.xattrs:
+        node.mount.fs.set_xattr(inode, b"security.capability", None)
 
 
 def changed_owner(inode: Inode, who: Credentials, uid: int | None, gid: int | None) -> int:

@@ -66,8 +66,8 @@ def truncate() -> None:
     print(get("f"))
     os.mkdir("d")
     opens("O_TRUNC on a directory", "d", os.O_TRUNC)
-    opens("O_TRUNC of an image's file", "/image/large", os.O_TRUNC | os.O_WRONLY)
-    look("/image/large")
+    opens("O_TRUNC of an image's file", "/image/changed/file2", os.O_TRUNC | os.O_WRONLY)
+    look("/image/changed/file2")
     os.close(raw("creat", b"f", 0o600))
     look("f")
 
