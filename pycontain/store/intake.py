@@ -1,8 +1,8 @@
 """A layer on its way into the store: one pass hashes, decompresses, spools and indexes it.
 
 Three threads share the work, since hashing, compressing and decompressing release Python's lock:
-the caller's (decompress, spool, parse), one that hashes the uncompressed bytes, and one that hashes and
-writes the blob. All is in a temporary directory until a rename puts it in its place. The tar of a layer
+the caller's (decompress, parse), one that hashes and spools the uncompressed bytes, and one that hashes
+and writes the blob. All is in a temporary directory until a rename puts it in its place. The tar of a layer
 that is not compressed is its blob, under a second name.
 """
 
@@ -149,8 +149,9 @@ class _Intake:
         self._store = store
         self._parser = TarParser()
         self._hash = hasher()
-        self._relay = Relay(self._hash.update)
+        self._relay = Relay(self._spool)
         self._size = 0
+        self._spooled = 0
         self._diff_id = ""
         self._stack = ExitStack()
 
@@ -175,9 +176,13 @@ class _Intake:
         """The next piece of the tar."""
         if not self.shared:
             self._relay.put(data)
-            write_at(self._fd, data, self._size)
         self._size += len(data)
         self._parser.feed(data)
+
+    def _spool(self, data: bytes) -> None:
+        self._hash.update(data)
+        write_at(self._fd, data, self._spooled)
+        self._spooled += len(data)
 
     def check(self, blob_digest: str, diff_id: str | None, *, whole: bool) -> None:
         """All has come: write the index. DigestMismatch unless the tar is as promised; LayerError.

@@ -347,6 +347,12 @@ def clean_path(name: bytes) -> bytes:
 
 def number(field: bytes, what: str) -> int:
     """A header's number: octal digits, or base 256 where the first bit is set. Never negative."""
+    digits = field[:-1]
+    try:
+        if digits.isdigit() and field[-1] == 0:  # what nearly every writer writes
+            return int(digits, 8)
+    except ValueError:
+        pass
     if field[0] & 0x80:
         value = int.from_bytes(field[1:], "big") | (field[0] & 0x7F) << 8 * (len(field) - 1)
         if field[0] & 0x40 or value >> 63:
