@@ -14,6 +14,7 @@ from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
+from pycontain.kernel.vfs.handles import HandlePool
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCache, path_of
@@ -54,6 +55,7 @@ class Container:
         self.bounding = 0
         self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
         self.paused = False
+        self.handles = HandlePool(kernel.handle_directory, number)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))
 
     # -- numbers of processes
@@ -106,6 +108,10 @@ class Container:
 
     # -- descriptors
 
+    def open_handle(self, node: Node, path_only: bool = False) -> int:
+        """A descriptor that stands for a directory, or for anything opened with O_PATH."""
+        return self.handles.open(node, self.processes, path_only)
+
     def node_of_fd(self, task: Task, fd: int) -> Node | None:
         """What a descriptor of a task names; None for pipes, sockets, terminals. Raises EBADF."""
         return self.node_of_descriptor(task.tid, fd)
@@ -123,7 +129,7 @@ class Container:
 
     def _identify(self, info: os.stat_result) -> Node | None:
         dev, ino = info.st_dev, info.st_ino
-        handle = self.kernel.handles.find(dev, ino)
+        handle = self.handles.find(dev, ino)
         if handle is not None:
             node = handle.node
             current = node.mount.fs.current(node.inode)
@@ -133,6 +139,8 @@ class Container:
         for mount in self.mounts:
             inode = mount.fs.by_descriptor(dev, ino)
             if inode is not None:
+                if inode.nlink == 0 and inode.content is None and info.st_nlink:
+                    continue  # a file that has gone; the host gave its number to another one
                 return Node(mount, inode)
         return None
 
@@ -151,7 +159,7 @@ class Container:
         node = self._identify(info)
         if node is not None:
             fs, inode = node.mount.fs, node.inode
-            handle = self.kernel.handles.find(info.st_dev, info.st_ino)
+            handle = self.handles.find(info.st_dev, info.st_ino)
             if (
                 handle is None
                 and inode.content is None

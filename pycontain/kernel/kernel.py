@@ -21,8 +21,7 @@ from pycontain.kernel.fifo import FifoOpens
 from pycontain.kernel.loader import Loader
 from pycontain.kernel.loop import Loop
 from pycontain.kernel.task import FileContext, Process, Task
-from pycontain.kernel.vfs.handles import HandlePool
-from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs import handles
 from pycontain.kernel.wait import Waits
 from pycontain.platforms.base import Platform
 from pycontain.unionfs.image import ImageTree, Layer
@@ -48,7 +47,7 @@ class Kernel:
     ) -> None:
         self.loop = Loop()
         self.rows = table.build()
-        self.handles = HandlePool(os.path.join(run_directory, "handles"))
+        self.handle_directory = handles.directory(run_directory)
         self.loader = Loader()
         self.waits = Waits(self)
         self.fifos = FifoOpens(self)
@@ -79,14 +78,6 @@ class Kernel:
         while len(self._images) > MAX_IMAGES:
             self._images.pop(next(iter(self._images)))
         return found
-
-    # -- descriptors
-
-    def open_handle(self, node: Node, path_only: bool = False) -> int:
-        return self.handles.open(node, self._pids(), path_only)
-
-    def _pids(self) -> list[int]:
-        return [pid for container in self.containers.values() for pid in container.processes]
 
     # -- life-cycle, told by the platform
 

@@ -8,77 +8,105 @@ An O_PATH descriptor cannot be injected into a task (the host refuses), so an O_
 ours opened with access mode 3, which allows neither read(2) nor write(2): both answer EBADF, as they should.
 
 close(2) is not trapped, so a handle is known to be unused only by looking at /proc/PID/fd of the container's
-processes. That is done when the number of handles has doubled.
+processes. That is done when the number of handles has doubled. A descriptor can hide from it: in flight through a
+socket, or in the table of a thread that shares none. So the object behind a handle is never used again: it has no
+name from the start, and the host cannot give its inode number to another one while any description is left. What
+hides for too long then names nothing. Each container has its own pool, and does not know the handles of others.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from pycontain.kernel.vfs.filesystem import fail
 
 if TYPE_CHECKING:
     from pycontain.kernel.vfs.mount import Node
 
 FIRST_COLLECTION = 64
 NO_ACCESS = 3  # open(2), "access mode 3"
+SHARE = 8  # one container's handles may take this part of the kernel's descriptors
+SHM = "/dev/shm"
+
+
+def directory(run_directory: str) -> str:
+    """Where objects are made: in memory where there is such a place, making them costs a fifth there."""
+    info = os.stat(run_directory)
+    path = f"{SHM}/pycontain-{info.st_dev:x}-{info.st_ino:x}"
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.lstat(path)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o177777 == 0o040700 and os.access(path, os.W_OK):
+            return path
+    except OSError:
+        pass
+    path = os.path.join(run_directory, "handles")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return path
 
 
 class Handle:
     """An open directory. entries: what getdents gives out, a snapshot since the last rewind."""
 
-    __slots__ = ("entries", "fd", "index", "node", "path_only")
+    __slots__ = ("entries", "fd", "missed", "node", "path_only")
 
-    def __init__(self, node: Node, index: int, fd: int, path_only: bool) -> None:
+    def __init__(self, node: Node, fd: int, path_only: bool) -> None:
         self.node = node
-        self.index = index
         self.fd = fd
         self.path_only = path_only
+        self.missed = False  # the last collection saw no descriptor of it
         self.entries: list[tuple[bytes, int, int]] | None = None
 
 
 class HandlePool:
-    """All handles of the kernel."""
+    """All handles of a container. place: see directory(); number: the container's."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        self._free: tuple[list[int], list[int]] = ([], [])  # unused directories; unused files for O_PATH
-        self._keys: list[tuple[int, int]] = []
+    def __init__(self, place: str, number: int) -> None:
+        self._path = f"{place}/{number}"
         self.open_handles: dict[tuple[int, int], Handle] = {}
         self._limit = FIRST_COLLECTION
+        self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1] // SHARE, FIRST_COLLECTION)
 
     def find(self, dev: int, ino: int) -> Handle | None:
         return self.open_handles.get((dev, ino))
 
     def open(self, node: Node, pids: Iterable[int], path_only: bool = False) -> int:
-        """A descriptor for the task; the handle keeps its own. pids: every process that may hold handles."""
+        """A descriptor for the task; the handle keeps its own. pids: every process that may hold handles.
+
+        Raises ENFILE if the container has too many.
+        """
         if len(self.open_handles) >= self._limit:
             self._collect(pids)
-        free = self._free[path_only]
-        index = free.pop() if free else self._make(path_only)
-        flags = os.O_CLOEXEC | (NO_ACCESS if path_only else os.O_RDONLY | os.O_DIRECTORY)
-        fd = os.open(f"{self._directory}/{self._name(index, path_only)}", flags)
-        self.open_handles[self._keys[index]] = Handle(node, index, fd, path_only)
+            if len(self.open_handles) >= self._most:
+                fail(errno.ENFILE)
+        fd = self._make(path_only)
+        info = os.fstat(fd)
+        self.open_handles[info.st_dev, info.st_ino] = Handle(node, fd, path_only)
         return os.dup(fd)
 
-    @staticmethod
-    def _name(index: int, path_only: bool) -> str:
-        return f"p{index}" if path_only else str(index)
-
     def _make(self, path_only: bool) -> int:
-        """One more object to open; returns its number."""
-        index = len(self._keys)
-        path = f"{self._directory}/{self._name(index, path_only)}"
+        """An open object without a name."""
         if path_only:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        else:
-            os.makedirs(path, mode=0o555, exist_ok=True)
-        info = os.stat(path)
-        self._keys.append((info.st_dev, info.st_ino))
-        return index
+            file = os.memfd_create("path", os.MFD_CLOEXEC)
+            try:
+                return os.open(f"/proc/self/fd/{file}", NO_ACCESS | os.O_CLOEXEC)
+            finally:
+                os.close(file)
+        try:
+            os.mkdir(self._path, 0o500)
+        except FileExistsError:
+            pass  # left by a kernel that was killed
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        finally:
+            os.rmdir(self._path)
 
     def _collect(self, pids: Iterable[int]) -> None:
+        """Close what two collections have not seen: what is in flight between them comes to no harm."""
         live: set[tuple[int, int]] = set()
         for pid in pids:
             try:
@@ -91,8 +119,19 @@ class HandlePool:
                 except OSError:
                     continue
                 live.add((info.st_dev, info.st_ino))
-        for key in [k for k in self.open_handles if k not in live]:
-            handle = self.open_handles.pop(key)
+        kept = 0
+        for key, handle in list(self.open_handles.items()):
+            if key in live:
+                handle.missed = False
+                kept += 1
+            elif handle.missed or len(self.open_handles) >= self._most:
+                del self.open_handles[key]
+                os.close(handle.fd)
+            else:
+                handle.missed = True
+        self._limit = min(max(FIRST_COLLECTION, 2 * kept, len(self.open_handles) + FIRST_COLLECTION), self._most)
+
+    def close(self) -> None:
+        for handle in self.open_handles.values():
             os.close(handle.fd)
-            self._free[handle.path_only].append(handle.index)
-        self._limit = max(FIRST_COLLECTION, 2 * len(self.open_handles))
+        self.open_handles.clear()
