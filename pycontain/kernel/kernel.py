@@ -45,7 +45,7 @@ class Kernel:
         make_platform: MakePlatform,
         host_uid: int | None = None,
     ) -> None:
-        self.loop = Loop()
+        self.loop = Loop(lambda error: self.failed(None, "event", error))
         self.rows = table.build()
         self.handle_directory = handles.directory(run_directory)
         self.loader = Loader()
@@ -105,6 +105,7 @@ class Kernel:
     def execed(self, task: Task, old_tid: int) -> None:
         process = task.process
         found = self.executing.pop(old_tid, None)
+        self.executing.pop(process.pid, None)  # the leader's own, if another thread was quicker
         if found is not None:
             process.credentials, process.executable, process.name = found
         process.dumpable = 1
@@ -141,16 +142,13 @@ class Kernel:
     def unknown(self, name: str) -> None:
         self.unknown_calls[name] += 1
 
-    def failed(self, task: Task, name: str, error: BaseException) -> None:
+    def failed(self, task: Task | None, name: str, error: BaseException) -> None:
         """A bug: the call gets EIO, the log gets the story, the kernel lives on."""
         self.failures[name] += 1
         if sum(self.failures.values()) <= FAILURES_LOGGED:
             text = "".join(traceback.format_exception(error))
-            print(
-                f"{name} of process {task.process.pid} ({task.process.name!r}): {text}",
-                file=sys.stderr,
-                flush=True,
-            )
+            whose = "" if task is None else f" of process {task.process.pid} ({task.process.name!r})"
+            print(f"{name}{whose}: {text}", file=sys.stderr, flush=True)
 
     def new_process(self, container: Container, credentials: Credentials) -> Task:
         """A task without a number yet, for looking things up before it is launched."""

@@ -16,9 +16,13 @@ SIGNALFD_SIGINFO = 128  # bytes of struct signalfd_siginfo; it starts with the s
 
 
 class Loop:
-    """handlers[fd](events) is called when a registered descriptor is ready."""
+    """handlers[fd](events) is called when a registered descriptor is ready.
 
-    def __init__(self) -> None:
+    failed(error) is told of an exception that a handler let through; the loop goes on.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -66,6 +70,13 @@ class Loop:
             for fd, events in poll(timeout, MAX_EVENTS):
                 handler = handlers.get(fd)
                 if handler is not None:  # an earlier event of the batch may have removed it
-                    handler(events)
+                    try:
+                        handler(events)
+                    except Exception as error:
+                        self._failed(error)
             while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
+                function = heapq.heappop(self._timers)[2]
+                try:
+                    function()
+                except Exception as error:
+                    self._failed(error)

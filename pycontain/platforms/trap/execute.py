@@ -144,7 +144,8 @@ def install(traced: Traced, pending: Pending, stub_id: tuple[int, int]) -> bool:
     tid, program = traced.tid, pending.program
     try:
         good = (
-            identity(f"/proc/{tid}/exe") == stub_id
+            pending.stage == 3
+            and identity(f"/proc/{tid}/exe") == stub_id
             and identity(f"/proc/{tid}/fd/{pending.fd}") == pending.file_id
             and (
                 pending.interpreter_fd < 0

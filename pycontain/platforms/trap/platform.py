@@ -323,13 +323,22 @@ class TrapPlatform:
                 return
             if tid == 0:
                 return
-            if os.WIFSTOPPED(status):
-                try:
+            try:
+                if os.WIFSTOPPED(status):
                     self._stopped(tid, status >> 16, os.WSTOPSIG(status))
+                else:
+                    self._gone(tid, status)
+            except ProcessLookupError:
+                pass  # killed while stopped: its exit comes next
+            except (
+                Exception
+            ) as error:  # a bug of ours, or a task that set a trap: it ends, the kernel goes on
+                traced = self._tasks.get(tid)
+                self.kernel.failed(traced.task if traced is not None else None, "process event", error)
+                try:
+                    os.kill(tid, signal.SIGKILL)
                 except ProcessLookupError:
-                    pass  # killed while stopped: its exit comes next
-            else:
-                self._gone(tid, status)
+                    pass
 
     def _stopped(self, tid: int, event: int, signum: int) -> None:
         traced = self._tasks.get(tid)
@@ -401,6 +410,7 @@ class TrapPlatform:
         pending, source.pending = source.pending, None
         if old != tid:
             self._tasks.pop(old, None)
+            traced.pending = None  # the leader was about to exec something else
         traced.memory.close()
         traced.memory = Memory(tid, self._memories)
         traced.call = 0
