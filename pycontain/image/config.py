@@ -4,10 +4,10 @@ Fields that we do not know survive from_bytes -> to_bytes in `extra`; what Docke
 behind about its own containers ("container_config" and the like) does not.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each one again from a string.
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pycontain.errors import ImageError
 from pycontain.image import document
@@ -32,7 +32,7 @@ class Healthcheck(NamedTuple):
     retries: int = 0
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Healthcheck:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From a config's "Healthcheck"."""
         return cls(
             document.strings(value, "Test", _WHAT) or (),
@@ -59,7 +59,7 @@ class History(NamedTuple):
     empty_layer: bool = False
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> History:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From an element of a config's "history"."""
         created, created_by, author, comment = (
             document.string(value, key, _WHAT) or None for key in _HISTORY_TEXTS
@@ -95,7 +95,7 @@ class RunConfig(NamedTuple):
     extra: Mapping[str, Any] = {}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> RunConfig:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From a config's "config"."""
         test = document.table(value, "Healthcheck", _WHAT)
         health = Healthcheck.from_json(test) if test is not None else None
@@ -163,7 +163,7 @@ class ImageConfig(NamedTuple):
     extra: Mapping[str, Any] = {}
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> ImageConfig:
+    def from_bytes(cls, data: bytes) -> Self:
         """From the blob; ImageError where it is no image's config."""
         value = document.parse(data, _WHAT)
         rootfs = document.table(value, "rootfs", _WHAT)
@@ -206,11 +206,11 @@ class ImageConfig(NamedTuple):
         """What the image runs on."""
         return Platform(self.os, self.architecture, self.variant)
 
-    def with_layer(self, diff_id: str, step: History) -> ImageConfig:
+    def with_layer(self, diff_id: str, step: History) -> Self:
         """The configuration of this image with one layer more on top."""
         return self._replace(diff_ids=(*self.diff_ids, diff_id), history=(*self.history, step))
 
-    def with_step(self, step: History) -> ImageConfig:
+    def with_step(self, step: History) -> Self:
         """The same layers; one step in the history that made none."""
         return self._replace(history=(*self.history, step._replace(empty_layer=True)))
 

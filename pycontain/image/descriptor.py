@@ -1,9 +1,9 @@
 """Descriptors: typed, sized pointers to content (image-spec descriptor.md)."""
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each one again from a string.
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pycontain.errors import ImageError
 from pycontain.image import document
@@ -23,7 +23,7 @@ class Descriptor(NamedTuple):
     artifact_type: str | None = None
 
     @classmethod
-    def from_json(cls, value: object, what: str = "descriptor") -> Descriptor:
+    def from_json(cls, value: object, what: str = "descriptor") -> Self:
         """From the parsed JSON; ImageError where it is not a descriptor."""
         if not isinstance(value, dict):
             raise ImageError(f"read {what}: a descriptor is not an object")
@@ -59,6 +59,6 @@ class Descriptor(NamedTuple):
             value["artifactType"] = self.artifact_type
         return value
 
-    def annotate(self, name: str, text: str) -> Descriptor:
+    def annotate(self, name: str, text: str) -> Self:
         """The same with one annotation more."""
         return self._replace(annotations={**(self.annotations or {}), name: text})

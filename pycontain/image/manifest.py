@@ -4,10 +4,10 @@ A manifest's own bytes are what its digest is of: whoever has them stores and se
 re-encoding. `to_bytes` is for manifests that we make.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each one again from a string.
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pycontain.errors import ImageError
 from pycontain.image import document, media_types
@@ -38,7 +38,7 @@ class Manifest(NamedTuple):
             value["annotations"] = dict(self.annotations)
         return document.write(value)
 
-    def to_oci(self) -> Manifest:
+    def to_oci(self) -> Self:
         """The same content under OCI names; the blobs stay as they are, the manifest's digest changes."""
         return self._replace(
             config=self.config._replace(media_type=media_types.to_oci(self.config.media_type)),

@@ -1,10 +1,10 @@
 """Platforms: "os/architecture[/variant]" with Go's names (image-spec, image-index.md, "platform")."""
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each one again from a string.
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pycontain.errors import ImageError
 from pycontain.image import document
@@ -40,7 +40,7 @@ class Platform(NamedTuple):
     os_features: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Platform:
+    def parse(cls, text: str) -> Self:
         """ "linux/arm/v7", "linux/amd64", or one of the two parts alone. ImageError if it is none of that."""
         parts = text.strip().lower().split("/")
         if not 1 <= len(parts) <= 3 or not all(
@@ -57,12 +57,12 @@ class Platform(NamedTuple):
         return cls(parts[0], parts[1], parts[2] if len(parts) == 3 else None)._normal()
 
     @classmethod
-    def host(cls) -> Platform:
+    def host(cls) -> Self:
         """The platform of this machine."""
         return cls("linux", os.uname().machine.lower())._normal()
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Platform:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From a descriptor's "platform"; the values are kept as they are written."""
         what = "platform"
         return cls(
@@ -84,7 +84,7 @@ class Platform(NamedTuple):
             value["variant"] = self.variant
         return value
 
-    def rank(self, wanted: Platform) -> int | None:
+    def rank(self, wanted: Self) -> int | None:
         """How well content for this platform serves `wanted`: 0 is best, None is not at all.
 
         An arm of version 7 also runs what is for 6 and 5; amd64/v3 also v2 and v1.
@@ -99,7 +99,7 @@ class Platform(NamedTuple):
             return None
         return want_level - have_level
 
-    def matches(self, wanted: Platform) -> bool:
+    def matches(self, wanted: Self) -> bool:
         """Whether content for this platform runs on `wanted`."""
         return self.rank(wanted) is not None
 
@@ -109,12 +109,12 @@ class Platform(NamedTuple):
         number = self.variant.removeprefix("v")
         return int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None
 
-    def _normal(self) -> Platform:
+    def _normal(self) -> Self:
         architecture, variant = _ARCHITECTURES.get(self.architecture, (self.architecture, None))
         variant = self.variant or variant
         if (architecture, variant) in _DEFAULT_VARIANTS:
             variant = None
-        return Platform(self.os, architecture, variant)
+        return type(self)(self.os, architecture, variant)
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -5,10 +5,10 @@ A first component is a registry if it holds "." or ":", has upper case, or is "l
 registry is docker.io, and a name of one component there stands under library/.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each one again from a string.
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pycontain.errors import ImageError
 from pycontain.image.digest import is_digest, parse_digest
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
     digest: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
+    def parse(cls, text: str) -> Self:
         """The reference that `text` means: "hello" is docker.io/library/hello:latest. Else ImageError."""
         name, at, digest = text.partition("@")
         if at:
@@ -72,11 +72,14 @@ class Reference(NamedTuple):
         """As a user would write it: "hello:latest"."""
         return self.familiar_name + self._suffix
 
-    def with_tag(self, tag: str) -> Reference:
+    def with_tag(self, tag: str) -> Self:
         """The same repository with this tag and no digest."""
-        return Reference.parse(f"{self.name}:{tag}")
+        parsed = Reference.parse(f"{self.name}:{tag}")
+        if parsed.tag != tag:
+            raise _invalid(f"{self.name}:{tag}", "the tag is not valid")
+        return self._replace(tag=tag, digest=None)
 
-    def with_digest(self, digest: str) -> Reference:
+    def with_digest(self, digest: str) -> Self:
         """The same repository and tag, pinned to a digest."""
         return self._replace(digest=parse_digest(digest))
 
