@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from pycontain.errors import DigestMismatch, NotFound, StoreError
 from pycontain.image.digest import LENGTHS, digest_bytes, hasher, parse_digest
 from pycontain.image.document import MANIFEST_LIMIT
-from pycontain.store.newfile import NewFile, sync_directory
+from pycontain.store.newfile import NewFile, storing, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,8 @@ class BlobWriter:
         self._blobs = blobs
         self._hash = hasher(algorithm)
         self._algorithm = algorithm
-        self._file = NewFile(blobs.directory(algorithm))
+        with storing("store blob"):
+            self._file = NewFile(blobs.directory(algorithm))
 
     @property
     def size(self) -> int:
@@ -138,7 +139,8 @@ class BlobWriter:
     def write(self, data: bytes) -> None:
         """Append."""
         self._hash.update(data)
-        self._file.write(data)
+        with storing("store blob"):
+            self._file.write(data)
 
     def verify(self, digest: str | None = None, size: int | None = None) -> None:
         """Raise DigestMismatch unless the content is as promised."""
@@ -156,7 +158,8 @@ class BlobWriter:
             self.verify(expected_digest, expected_size)
             digest, size = self.digest, self.size
             damaged = os.path.exists(self._blobs.path(digest)) and not self._blobs.has(digest, size)
-            self._file.commit(self._blobs.path(digest), replace=damaged)
+            with storing(f"store blob {digest}"):
+                self._file.commit(self._blobs.path(digest), replace=damaged)
             return digest, size
         finally:
             self.abort()

@@ -20,7 +20,7 @@ from pycontain.image.descriptor import Descriptor
 from pycontain.image.digest import Verifier, hasher
 from pycontain.store.compression import Limits, compressor, decompress
 from pycontain.store.layers import Layer
-from pycontain.store.newfile import write_at
+from pycontain.store.newfile import storing, write_at
 from pycontain.store.relay import Relay
 from pycontain.unionfs.index import write_index
 from pycontain.unionfs.tarstream import TarParser
@@ -156,7 +156,7 @@ class _Intake:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
+        with storing("store layer"), ExitStack() as stack:
             self._directory = stack.enter_context(self._store.tmp_dir("layer-")) + "/layer"
             os.makedirs(f"{self._directory}/files")
             self._fd = os.open(
@@ -181,7 +181,8 @@ class _Intake:
 
     def _spool(self, data: bytes) -> None:
         self._hash.update(data)
-        write_at(self._fd, data, self._spooled)
+        with storing("store layer"):
+            write_at(self._fd, data, self._spooled)
         self._spooled += len(data)
 
     def check(self, blob_digest: str, diff_id: str | None, *, whole: bool) -> None:
@@ -198,22 +199,24 @@ class _Intake:
         entries = self._parser.finish()
         if whole and self._size and not self._parser.ended:
             raise LayerError("read tar: it is truncated; its end mark is missing")
-        os.ftruncate(self._fd, self._size)  # it may end in a hole
-        write_index(f"{self._directory}/index", entries)
+        with storing("store layer"):
+            os.ftruncate(self._fd, self._size)  # it may end in a hole
+            write_index(f"{self._directory}/index", entries)
 
     def commit(self, blob_path: str) -> Layer:
         """Put the layer in its place, unless it has got there meanwhile."""
-        if self.shared:
-            os.unlink(f"{self._directory}/tar")
-            os.link(blob_path, f"{self._directory}/tar")
-        with open(f"{self._directory}/boot", "wb") as file:
-            file.write(self._store.layers.boot_id())
         path = self._store.layers.path(self._diff_id)
-        try:
-            os.rename(self._directory, path)
-        except OSError:
-            if not os.path.exists(f"{path}/boot"):
-                raise
+        with storing("store layer"):
+            if self.shared:
+                os.unlink(f"{self._directory}/tar")
+                os.link(blob_path, f"{self._directory}/tar")
+            with open(f"{self._directory}/boot", "wb") as file:
+                file.write(self._store.layers.boot_id())
+            try:
+                os.rename(self._directory, path)
+            except OSError:
+                if not os.path.exists(f"{path}/boot"):
+                    raise
         return self._store.layers.get(self._diff_id)
 
 

@@ -67,7 +67,8 @@ class Layer:
     def materialise(self, number: int) -> str:
         """The path of a file with the content of entry `number`; made the first time. Never write to it.
 
-        LayerError if the entry has no content or the tar is damaged; OSError (ENOSPC and the like).
+        LayerError if the entry has no content or the tar is damaged; OSError (ENOSPC and the
+        like), since it is often a program's system call that waits for this.
         """
         offset, size = self._place(number)
         path = f"{self.path}/files/{number}"
@@ -76,18 +77,7 @@ class Layer:
                 return path
         except FileNotFoundError:
             pass
-        new = NewFile(f"{self.path}/files", 0o444, hidden=True)
-        try:
-            source = os.open(self.tar_path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _copy(source, offset, size, new.fd)
-            finally:
-                os.close(source)
-            if os.fstat(new.fd).st_size != size:
-                raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
-            new.commit(path, sync=False, replace=True)
-        finally:
-            new.close()
+        self._take_out(number, offset, size, path)
         return path
 
     def read(self, number: int, limit: int = 1 << 20) -> bytes:
@@ -103,6 +93,20 @@ class Layer:
         if len(data) != size:
             raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
         return data
+
+    def _take_out(self, number: int, offset: int, size: int, path: str) -> None:
+        new = NewFile(f"{self.path}/files", 0o444, hidden=True)
+        try:
+            source = os.open(self.tar_path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _copy(source, offset, size, new.fd)
+            finally:
+                os.close(source)
+            if os.fstat(new.fd).st_size != size:
+                raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
+            new.commit(path, sync=False, replace=True)
+        finally:
+            new.close()
 
     def _place(self, number: int) -> tuple[int, int]:
         if self._offsets is None or self._sizes is None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pycontain.errors import StoreError
 
 HOLE = 64 << 10
 """Bytes. Zeros are left out (a hole) in blocks of this size."""
@@ -14,6 +18,17 @@ ABANDONED = 3600.0
 
 _ZEROS = bytes(HOLE)
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
+
+
+@contextmanager
+def storing(action: str) -> Iterator[None]:
+    """Turn an OSError of the host (no space, no permission) into a StoreError that names the action."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "`pycontain image prune` and `pycontain container prune` make room" if full else None
+        raise StoreError(f"{action}: {error.strerror or error}", hint=hint) from error
 
 
 class NewFile:

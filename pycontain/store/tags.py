@@ -14,7 +14,7 @@ from pycontain.image import document, media_types
 from pycontain.image.descriptor import Descriptor
 from pycontain.image.manifest import Index, parse_manifest
 from pycontain.image.reference import Reference
-from pycontain.store.newfile import sync_directory
+from pycontain.store.newfile import storing, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,12 +134,13 @@ class Tags:
         value = self._read()
         value["manifests"] = rows
         new = self._path + ".new"
-        with open(new, "wb") as file:
-            file.write(document.write(value))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self._path)
-        sync_directory(self._store.root)
+        with storing("write the store's index.json"):
+            with open(new, "wb") as file:
+                file.write(document.write(value))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, self._path)
+            sync_directory(self._store.root)
 
     def _check(self, descriptor: Descriptor, name: str) -> None:
         """NotFound unless everything that a manifest leads to is here; of an index, what is here of it."""
