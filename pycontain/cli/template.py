@@ -134,9 +134,10 @@ class Template:
             if match is None:
                 raise self._error(f"{text[position:].strip()!r} is not understood")
             kind = str(match.lastgroup)
+            word = match[kind]
             if kind == "field" and tokens and not match[0][0].isspace() and tokens[-1] != ("sign", "("):
                 kind = "chain"  # .A.B, $x.A, (…).A: a field of what stands before it
-            tokens.append((kind, match[kind]))
+            tokens.append((kind, word))
             position = match.end()
         if not tokens:
             raise self._error("an action is empty")

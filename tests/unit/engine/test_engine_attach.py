@@ -149,9 +149,7 @@ def test_detach_keys(engine: Engine, make: MakeContainer) -> None:
 
 
 def test_half_of_the_detach_keys_is_input(engine: Engine, make: MakeContainer) -> None:
-    typed = Typed(
-        engine, make("sh", "-c", "read x; echo got $x", tty=True), b"xaxxz\ry", detach_keys=b"xy"
-    )
+    typed = Typed(engine, make("sh", "-c", "read x; echo got $x", tty=True), b"xaxxz\ry", detach_keys=b"xy")
     assert b"got xaxxz\r\n" in typed.out
 
 
