@@ -118,7 +118,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-blockdev", f"driver=file,filename={_quote(machine.disk)},node-name=rootfile,read-only=on,locking=off",
         "-blockdev", "driver=raw,file=rootfile,node-name=root,read-only=on",
         "-device", "virtio-blk-device,drive=root",
-        "-netdev", network, "-device", "virtio-net-device,netdev=net,romfile=",
+        "-netdev", network, "-device", "virtio-net-device,netdev=net",
         "-chardev", f"socket,id=qmp,fd={QMP_FD}", "-mon", "chardev=qmp,mode=control",
         *(("-incoming", "defer") if machine.incoming else ()),
     )  # fmt: skip

@@ -34,7 +34,7 @@ CALLS: dict[str, int] = {
     "llistxattr": 195, "exit_group": 231, "clock_settime": 227, "unshare": 272,
     "openat": 257, "mknodat": 259, "fchmodat": 268, "utimensat": 280, "ppoll": 271, "signalfd4": 289,
     "dup3": 292, "pipe2": 293, "finit_module": 313, "init_module": 175, "setns": 308, "statx": 332, "pidfd_open": 434,
-    "close_range": 436, "splice": 275,
+    "close_range": 436, "splice": 275, "openat2": 437,
 }  # fmt: skip
 
 

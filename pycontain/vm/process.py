@@ -1,0 +1,99 @@
+"""A QEMU process of ours: started to die with us, watched, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+from pycontain.errors import MachineError
+from pycontain.vm import launcher, qemu
+from pycontain.vm.qmp import Qmp
+
+
+class Process:
+    """Started by the constructor; control is our end of the agent's port, monitor that of QMP."""
+
+    def __init__(self, program: str, machine: qemu.Machine, log: str) -> None:
+        """log: a file for what QEMU itself has to say."""
+        self.machine = machine
+        self.log = log
+        self.control, control = socket.socketpair()
+        self.monitor, monitor = socket.socketpair()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            ends = {0: null, 1: output, 2: output, qemu.CONTROL_FD: control.fileno(), qemu.QMP_FD: monitor.fileno()}
+            self.pid = launcher.spawn(qemu.command_line(program, machine), ends)
+            self.started = time.time_ns()
+        finally:
+            control.close()
+            monitor.close()
+            os.close(null)
+            os.close(output)
+        self.pidfd = os.pidfd_open(self.pid)
+        self._qmp: Qmp | None = None
+        self._ended = False
+
+    @property
+    def qmp(self) -> Qmp:
+        """Blocks until QEMU greets. MachineError, with QEMU's own words, where it never does."""
+        if self._qmp is None:
+            try:
+                self._qmp = Qmp(self.monitor, timeout=20)
+            except MachineError as error:
+                raise MachineError(f"start QEMU: {error.message}", hint=self.last_words()) from None
+        return self._qmp
+
+    def load(self, state: str, *, shared: bool, timeout: float = 20) -> None:
+        """Load a saved state into a QEMU that was started for it, and let it run. Blocks."""
+        if shared:
+            self.ignore_shared()
+        self.qmp.execute("migrate-set-parameters", max_bandwidth=1 << 40)
+        # the file is opened by us: QEMU needs neither a shell nor cat
+        self.qmp.execute("migrate-incoming", uri=f"exec:cat {_shell(state)}")
+        self.qmp.wait_migrated(timeout)
+        self.qmp.execute("cont")
+
+    def save(self, state: str, *, shared: bool, timeout: float = 60) -> None:
+        """Save the state of a stopped machine. Blocks."""
+        if shared:
+            self.ignore_shared()
+        self.qmp.execute("migrate-set-parameters", max_bandwidth=1 << 40)
+        self.qmp.execute("migrate", uri=f"exec:cat > {_shell(state)}")
+        self.qmp.wait_migrated(timeout)
+
+    def ignore_shared(self) -> None:
+        """Memory that lies in a shared file is not part of the state."""
+        capability = {"capability": "x-ignore-shared", "state": True}
+        self.qmp.execute("migrate-set-capabilities", capabilities=[capability])
+
+    def last_words(self) -> str:
+        """The end of QEMU's log and of the guest's console."""
+        found = []
+        for path in (self.log, self.machine.console):
+            try:
+                with open(path, "rb") as file:
+                    lines = file.read()[-4000:].decode("utf-8", "replace").replace("\r", "").strip().splitlines()
+            except OSError:
+                continue
+            found += lines[-3:]
+        return " / ".join(found) or "neither QEMU nor the guest's console said anything"
+
+    def kill(self) -> None:
+        """End it now and reap it. Nothing of a machine that matters is in QEMU."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+        self.monitor.close()
+
+
+def _shell(path: str) -> str:
+    return "'" + path.replace("'", "'\\''") + "'"

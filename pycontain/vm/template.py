@@ -1,0 +1,145 @@
+"""Templates: a machine booted once, of which every later one is a copy-on-write clone.
+
+The template's memory is a file (ram) that the booting machine shares; at the end its devices' state is saved
+beside it (state). A clone maps ram privately: pages are shared until they are written to. No device but the
+agent's port is bound to a driver in the template, so that a clone finds its own disk and network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import time
+from typing import Any, NamedTuple
+
+from pycontain.errors import MachineError
+from pycontain.vm import guest, guest_kernel, initrd, qemu
+from pycontain.vm.channel import Channel
+from pycontain.vm.home import directory
+from pycontain.vm.process import Process
+from pycontain.vm.table import Table
+
+BOOT_DEADLINE = 30.0
+"""Seconds; a boot that hangs is tried once more."""
+FORMAT = 1
+
+
+class Template(NamedTuple):
+    """directory holds ram, state and initrd; signals: the agent's descriptor for SIGCHLD; net, disk: virtioN."""
+
+    key: str
+    directory: str
+    kernel: str
+    release: str
+    accel: str
+    memory: int
+    cpus: int
+    signals: int
+    net: str
+    disk: str
+    boot_seconds: float
+
+    def machine(self, console: str, disk: str, forwards: tuple[Any, ...] = ()) -> qemu.Machine:
+        """A clone's machine."""
+        return qemu.Machine(
+            self.accel, self.memory, self.cpus, self.kernel, os.path.join(self.directory, "initrd"),
+            os.path.join(self.directory, "ram"), False, console, disk, forwards, True,
+        )  # fmt: skip
+
+
+async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: int) -> Template:
+    """The template for such machines; booted now where there is none. MachineError."""
+    kernel = await asyncio.to_thread(guest_kernel.find, directory(root))
+    parts = [FORMAT, program.version, program.path, accel, memory, cpus, kernel.identity(), qemu.COMMAND_LINE, _code()]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    path = os.path.join(directory(root, "templates"), key)
+    found = _load(path)
+    if found is not None:
+        return found
+    try:
+        return await _boot(path, key, program, kernel, accel, memory, cpus)
+    except MachineError as first:
+        try:
+            return await _boot(path, key, program, kernel, accel, memory, cpus)
+        except MachineError as error:
+            raise MachineError(f"boot a template: {error.message}; so did the first try: {first.message}", hint=error.hint)
+
+
+def _code() -> str:
+    """A digest of the code that a template depends on."""
+    digest = hashlib.sha256()
+    for module in (guest, initrd):
+        with open(str(module.__file__), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _load(path: str) -> Template | None:
+    try:
+        with open(os.path.join(path, "template.json"), encoding="utf-8") as file:
+            values = json.load(file)
+        return Template(**{**values, "directory": path})
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+async def _boot(
+    path: str, key: str, program: qemu.Qemu, kernel: guest_kernel.GuestKernel, accel: str, memory: int, cpus: int
+) -> Template:
+    scratch = f"{path}.{os.getpid()}~"
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.makedirs(scratch)
+    begun = time.monotonic()
+    modules = await asyncio.to_thread(kernel.load_modules)
+    with open(os.path.join(scratch, "initrd"), "wb") as file:
+        file.write(initrd.build(modules))
+    disk = os.path.join(scratch, "disk")
+    with open(disk, "wb") as file:
+        file.truncate(4096)
+    console = os.path.join(scratch, "console")
+    machine = qemu.Machine(
+        accel, memory, cpus, kernel.image, os.path.join(scratch, "initrd"),
+        os.path.join(scratch, "ram"), True, console, disk,
+    )  # fmt: skip
+    process = Process(program.path, machine, os.path.join(scratch, "qemu.log"))
+    channel = Channel(process.control)
+    try:
+        try:
+            await channel.exchange(Table(), BOOT_DEADLINE)
+        except MachineError as error:
+            raise MachineError(f"the guest did not come up: {error.message}", hint=process.last_words()) from None
+        script = guest.prepare([name for name in initrd.LATE_MODULES if name in modules])
+        reply = await channel.exchange(script.table)
+        script.check(reply)
+        signals = reply.results[-1]
+        script = guest.devices()
+        devices = guest.parse_devices(await channel.exchange(script.table))
+        if not {"net", "disk"} <= set(devices):
+            raise MachineError("boot a template: the guest does not see its devices", hint=process.last_words())
+        await asyncio.to_thread(_save, process, os.path.join(scratch, "state"))
+    finally:
+        channel.close()
+        process.kill()
+    template = Template(
+        key, path, kernel.image, kernel.release, accel, memory, cpus, signals,
+        devices["net"], devices["disk"], time.monotonic() - begun,
+    )  # fmt: skip
+    with open(os.path.join(scratch, "template.json"), "w", encoding="utf-8") as file:
+        json.dump(template._asdict(), file)
+    try:
+        os.rename(scratch, path)
+    except OSError:  # somebody else was quicker
+        found = _load(path)
+        if found is None:
+            raise
+        shutil.rmtree(scratch, ignore_errors=True)
+        return found
+    return template
+
+
+def _save(process: Process, state: str) -> None:
+    process.qmp.execute("stop")
+    process.save(state, shared=True)
