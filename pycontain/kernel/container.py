@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.abi import host_stat
 from pycontain.kernel.calls.ipc import IpcRegister
+from pycontain.kernel.inotify import Watches
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
@@ -55,6 +56,7 @@ class Container:
         self.bounding = 0
         self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
         self.paused = False
+        self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))
 
@@ -117,7 +119,10 @@ class Container:
         return self.node_of_descriptor(task.tid, fd)
 
     def node_of_descriptor(self, pid: int, fd: int) -> Node | None:
-        return self._identify(self.host_stat_of_fd(pid, fd))
+        node = self._identify(self.host_stat_of_fd(pid, fd))
+        if node is not None and node.inode.nlink == 0:
+            node.mount.fs.reach(node.inode, f"/proc/{pid}/fd/{fd}")
+        return node
 
     def host_stat_of_fd(self, pid: int, fd: int) -> os.stat_result:
         if fd < 0:

@@ -69,3 +69,26 @@ def _ipc_control(kind: str, number: int, command: int, buffer: ctypes.Array[ctyp
         _libc.semctl(number, 0, command, pointer)
     else:
         _libc.msgctl(number, command, pointer)
+
+
+F_SETPIPE_SZ, FIONREAD = 1031, 0x541B
+
+
+def inotify_init() -> int:
+    return _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
+
+
+def set_pipe_size(fd: int, size: int) -> None:
+    """Make a pipe larger; where the host's limit is lower it stays as it is."""
+    _libc.fcntl(fd, F_SETPIPE_SZ, ctypes.c_int(size))
+
+
+def readable_bytes(fd: int) -> int:
+    """How many bytes a pipe holds, asked at either end."""
+    value = ctypes.c_int()
+    _check(_libc.ioctl(fd, ctypes.c_ulong(FIONREAD), ctypes.byref(value)))
+    return value.value

@@ -439,6 +439,7 @@ class Server:
         self.kernel.containers.pop(container.id, None)
         container.root_fs.close()
         container.ipc.close()
+        container.watches.close()
         container.handles.close()
         if running.log is not None:
             running.log.close()

@@ -24,6 +24,7 @@ from pycontain.kernel.calls import (
     socket,
     stat,
     system,
+    watch,
 )
 from pycontain.platforms.base import SyscallFunction
 
@@ -142,9 +143,6 @@ _NATIVE = [
     "eventfd2",
     "dup3",
     "pipe2",
-    "inotify_init",
-    "inotify_init1",
-    "inotify_rm_watch",
     "preadv",
     "pwritev",
     "recvmmsg",
@@ -272,7 +270,7 @@ _PARTIAL = {
     "renameat2": "RENAME_WHITEOUT answers EINVAL",
     "socket": "AF_UNIX datagram sockets and raw sockets are refused",
     "socketpair": "a datagram pair is a SOCK_SEQPACKET pair",
-    "inotify_add_watch": "answers ENOSPC: programs poll instead",
+    "inotify_add_watch": "no IN_ACCESS and IN_CLOSE_NOWRITE of files of an image",
     "statx": "no birth time",
     "prlimit64": "limits are the host's",
     "ioctl": "requests outside the list of terminal, file and network interface requests answer ENOTTY",
@@ -284,7 +282,7 @@ _PARTIAL = {
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
-_MODULES = (files, ipc, stat, names, attributes, identity, process, clocks, system, socket, execute)
+_MODULES = (files, ipc, watch, stat, names, attributes, identity, process, clocks, system, socket, execute)
 SCHEDULING = [
     "sched_setparam",
     "sched_getparam",

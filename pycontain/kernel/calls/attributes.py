@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import time
 from typing import Any
@@ -24,6 +23,7 @@ from pycontain.kernel.abi import (
     signed_long,
 )
 from pycontain.kernel.credentials import CAP_FSETID, CAP_SETFCAP, CAP_SYS_ADMIN
+from pycontain.kernel.inotify import IN_ATTRIB, IN_MODIFY
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, drop_privileges, is_owner, may, need
 from pycontain.kernel.vfs.filesystem import fail
@@ -64,6 +64,13 @@ def _writable(node: Node) -> None:
         fail(errno.EROFS)
 
 
+def _told(task: Task, node: Node, event: int) -> None:
+    """Tell those who watch the file."""
+    watches = task.process.container.watches
+    if watches:
+        watches.itself(node.mount, node.mount.fs.current(node.inode), event)
+
+
 # -- mode
 
 
@@ -97,6 +104,7 @@ def _chmod(task: Task, node: Node | None, mode: int) -> int:
     if not who.in_group(node.inode.gid) and not who.has(CAP_FSETID):
         mode &= ~0o2000
     node.mount.fs.set_attr(node.inode, mode=mode)
+    _told(task, node, IN_ATTRIB)
     return 0
 
 
@@ -127,6 +135,7 @@ def _chown(task: Task, node: Node | None, uid: int, gid: int) -> int:
     new_gid = None if signed(gid) == -1 else gid & 0xFFFFFFFF
     mode = changed_owner(node.inode, task.process.credentials, new_uid, new_gid)
     node.mount.fs.set_attr(node.inode, uid=new_uid, gid=new_gid)
+    _told(task, node, IN_ATTRIB)
     if mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG:
         node.mount.fs.set_attr(node.mount.fs.current(node.inode), mode=mode)
     if node.inode.xattrs and FILE_CAPABILITY in node.inode.xattrs:
@@ -207,6 +216,7 @@ def _utimens(task: Task, node: Node, atime: int | None, mtime: int | None, now: 
     if now and atime is None:
         atime = mtime = time.time_ns()
     node.mount.fs.set_attr(node.inode, atime=atime, mtime=mtime)
+    _told(task, node, IN_ATTRIB)
     return 0
 
 
@@ -227,6 +237,7 @@ def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
     need(node.inode, task.process.credentials, WRITE)
     drop_privileges(node, task.process.credentials)
     node.mount.fs.truncate(node.inode, size)
+    _told(task, node, IN_MODIFY)
     return 0
 
 
@@ -310,6 +321,7 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
     if flags & XATTR_REPLACE and not exists:
         fail(errno.ENODATA)
     node.mount.fs.set_xattr(node.inode, key, value)
+    _told(task, node, IN_ATTRIB)
     return 0
 
 
@@ -372,9 +384,3 @@ def sys_lremovexattr(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_fremovexattr(task: Task, a: tuple[int, ...]) -> int:
     return _change(task, _of_fd(task, a[0]), _name(task, a[1]), None, 0)
-
-
-def sys_inotify_add_watch(task: Task, a: tuple[int, ...]) -> int:
-    """Resolve as Linux does, so that a missing file says so; then: no watches yet (programs poll instead)."""
-    resolve(task, AT_FDCWD, task.string(a[1]))
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -135,6 +135,9 @@ def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) 
     gid = directory.inode.gid if directory.inode.mode & 0o2000 else who.fsgid
     mode = new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
     inode = directory.mount.fs.create(directory.inode, name, mode, who.fsuid, gid)
+    watches = task.process.container.watches
+    if watches:
+        watches.created(directory, name, inode)
     return open_node(task, Node(directory.mount, inode), flags & ~O_TRUNC, fresh=True)
 
 
@@ -160,6 +163,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         if wanted & WRITE or flags & O_CREAT:
             fail(errno.EISDIR)
         need(inode, task.process.credentials, READ)
+        if container.watches:
+            container.watches.opened(mount, inode, False, False)
         return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC))
     if flags & O_DIRECTORY:
         fail(errno.ENOTDIR)
@@ -172,6 +177,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     fs = mount.fs
     if wanted & WRITE and kind == S_IFREG and not fresh and (inode.mode & 0o6000 or inode.xattrs):
         drop_privileges(node, task.process.credentials)
+    if kind == S_IFIFO:
+        return container.kernel.fifos.open(task, fs.pin(inode), flags)
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
             fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY)
@@ -179,10 +186,11 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
             fd = fs.open(inode, flags, task)
     elif kind == S_IFCHR:
         fd = open_device(container, inode, flags, task)
-    elif kind == S_IFIFO:
-        return container.kernel.fifos.open(task, fs.backing(inode), flags)
     elif kind in (S_IFSOCK, S_IFBLK):
         fail(errno.ENXIO)
     else:
         fail(errno.EACCES)
+    if container.watches:
+        truncated = bool(flags & O_TRUNC) and not fresh
+        container.watches.opened(mount, fs.current(inode), bool(wanted & WRITE), truncated)
     return platform.send_fd(task, fd, bool(flags & O_CLOEXEC))

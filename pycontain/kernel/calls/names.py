@@ -25,6 +25,7 @@ from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_rem
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.walk import resolve, resolve_parent
+from pycontain.unionfs.inode import Inode
 
 DOTS = (b"", b".", b"..")
 RENAME_FLAGS = 7
@@ -70,8 +71,21 @@ def _mkdir(task: Task, dirfd: int, address: int, mode: int) -> int:
     mode = mode & 0o1777 & ~task.process.files.umask
     if directory.inode.mode & 0o2000:
         mode |= 0o2000
-    directory.mount.fs.mkdir(directory.inode, name, mode, task.process.credentials.fsuid, gid)
+    inode = directory.mount.fs.mkdir(directory.inode, name, mode, task.process.credentials.fsuid, gid)
+    _created(task, directory, name, inode)
     return 0
+
+
+def _created(task: Task, directory: Node, name: bytes, inode: Inode) -> None:
+    watches = task.process.container.watches
+    if watches:
+        watches.created(directory, name, inode)
+
+
+def _removed(task: Task, directory: Node, name: bytes, victim: Inode) -> None:
+    watches = task.process.container.watches
+    if watches:
+        watches.removed(directory, name, directory.mount.fs.current(victim))
 
 
 def sys_symlink(task: Task, a: tuple[int, ...]) -> int:
@@ -87,7 +101,8 @@ def _symlink(task: Task, target_address: int, dirfd: int, address: int) -> int:
     if not target:
         fail(errno.ENOENT)
     directory, name, gid = _new_name(task, dirfd, task.string(address))
-    directory.mount.fs.symlink(directory.inode, name, target, task.process.credentials.fsuid, gid)
+    inode = directory.mount.fs.symlink(directory.inode, name, target, task.process.credentials.fsuid, gid)
+    _created(task, directory, name, inode)
     return 0
 
 
@@ -111,7 +126,8 @@ def _mknod(task: Task, dirfd: int, address: int, mode: int, dev: int) -> int:
     mode = kind | new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
     dev &= 0xFFFFFFFF
     rdev = os.makedev(dev >> 8 & 0xFFF, dev & 0xFF | dev >> 12 & 0xFFF00)
-    directory.mount.fs.mknod(directory.inode, name, mode, rdev, who.fsuid, gid)
+    inode = directory.mount.fs.mknod(directory.inode, name, mode, rdev, who.fsuid, gid)
+    _created(task, directory, name, inode)
     return 0
 
 
@@ -144,7 +160,8 @@ def _link(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) 
         fail(errno.EPERM)
     if source.inode.nlink == 0:
         fail(errno.ENOENT)
-    directory.mount.fs.link(source.inode, directory.inode, name)
+    inode = directory.mount.fs.link(source.inode, directory.inode, name)
+    _created(task, directory, name, inode)
     return 0
 
 
@@ -165,7 +182,7 @@ def _old_name(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:
     return directory, name, slash
 
 
-def _check_removal(task: Task, directory: Node, name: bytes) -> None:
+def _check_removal(task: Task, directory: Node, name: bytes) -> Inode:
     victim = directory.mount.fs.lookup(directory.inode, name)
     if victim is None:
         fail(errno.ENOENT)
@@ -174,6 +191,7 @@ def _check_removal(task: Task, directory: Node, name: bytes) -> None:
     need_removable(directory.inode, victim, task.process.credentials)
     if victim.ino in directory.mount.covered:
         fail(errno.EBUSY)
+    return victim
 
 
 def sys_unlink(task: Task, a: tuple[int, ...]) -> int:
@@ -198,8 +216,9 @@ def _unlink(task: Task, dirfd: int, path: bytes) -> int:
     victim = directory.mount.fs.lookup(directory.inode, name)
     if slash and victim is not None:
         fail(errno.EISDIR if victim.mode & S_IFMT == S_IFDIR else errno.ENOTDIR)
-    _check_removal(task, directory, name)
+    victim = _check_removal(task, directory, name)
     directory.mount.fs.unlink(directory.inode, name)
+    _removed(task, directory, name, victim)
     return 0
 
 
@@ -211,8 +230,9 @@ def _rmdir(task: Task, dirfd: int, path: bytes) -> int:
         fail(errno.ENOTEMPTY)
     if not name:
         fail(errno.EBUSY)
-    _check_removal(task, directory, name)
+    victim = _check_removal(task, directory, name)
     directory.mount.fs.rmdir(directory.inode, name)
+    _removed(task, directory, name, victim)
     return 0
 
 
@@ -260,6 +280,9 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     if is_dir and source.inode.ino != target.inode.ino:
         need(moving, who, WRITE)  # its .. changes
     fs.rename(source.inode, old_name, target.inode, new_name, flags)
+    watches = task.process.container.watches
+    if watches:
+        watches.moved(source, old_name, target, new_name, fs.current(moving))
     return 0
 
 
