@@ -441,6 +441,7 @@ class Server:
         container.ipc.close()
         container.watches.close()
         container.handles.close()
+        container.devpts.close()
         if running.log is not None:
             running.log.close()
         directory = container.directory

@@ -8,7 +8,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from pycontain.kernel.abi import S_IFCHR, S_IFDIR
+from pycontain.kernel.abi import O_ACCMODE, S_IFCHR, S_IFDIR
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
 from pycontain.unionfs.inode import Inode
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEVPTS_MAGIC = 0x1CD1
 PTY_SLAVE_MAJOR = 136
+MAX_TERMINALS = 256  # of one container; the host has some thousand for everybody
 TIOCGPTN = 0x80045430
 TTY, PTMX = os.makedev(5, 0), os.makedev(5, 2)
 # the only devices a container can open, whatever node it has or makes: rdev -> the host's node
@@ -73,46 +74,79 @@ def _controlling_terminal(container: Container, flags: int, task: Task) -> int:
     except OSError:
         fail(errno.ENXIO)
     number = int(text[text.rindex(b")") + 2 :].split()[4])
-    if os.major(number) != PTY_SLAVE_MAJOR or os.minor(number) not in container.devpts.numbers:
+    if os.major(number) != PTY_SLAVE_MAJOR:
         fail(errno.ENXIO)
-    return os.open(f"/dev/pts/{os.minor(number)}", flags)
+    return container.devpts.open_slave(os.minor(number), flags)
 
 
 class DevPts(Filesystem):
-    """The pseudo terminals that this container opened; numbers are the host's."""
+    """The pseudo terminals that this container opened; numbers are the host's.
+
+    The host gives a number again once its master is closed, perhaps to somebody's login. So an O_PATH descriptor
+    holds the very node: it names nothing (and has no link) after that.
+    """
 
     type = "devpts"
     magic = DEVPTS_MAGIC
 
     def __init__(self, dev: int) -> None:
         self.dev = dev
-        self.numbers: dict[int, tuple[int, int]] = {}  # number -> owner
+        self._nodes: dict[int, int] = {}  # number -> O_PATH descriptor of its node
         self.root = Inode(1, S_IFDIR | 0o755, 0, 0, 0)
         self.root.parent = self.root
         self._modes: dict[int, tuple[int, int, int]] = {}
 
     def open_master(self, flags: int) -> int:
-        fd = os.open("/dev/ptmx", flags)
-        (number,) = struct.unpack("i", fcntl.ioctl(fd, TIOCGPTN, bytes(4)))
-        self.numbers[number] = (0, 0)
-        self._modes[number] = (0o620, 0, 5)
+        """A new terminal. Raises ENOSPC if the container has too many."""
+        if len(self._nodes) >= MAX_TERMINALS:
+            for number in list(self._nodes):
+                self.alive(number)
+            if len(self._nodes) >= MAX_TERMINALS:
+                fail(errno.ENOSPC)
+        fd = os.open("/dev/ptmx", flags & (O_ACCMODE | os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            (number,) = struct.unpack("i", fcntl.ioctl(fd, TIOCGPTN, bytes(4)))
+            self.adopt(number)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def adopt(self, number: int) -> None:
-        """A terminal that the kernel made for the container."""
-        self.numbers[number] = (0, 0)
+        """A terminal that was just made for the container, and whose master is open."""
+        self._forget(number)
+        self._nodes[number] = os.open(f"/dev/pts/{number}", os.O_PATH | os.O_CLOEXEC)
         self._modes[number] = (0o620, 0, 5)
+
+    def alive(self, number: int) -> bool:
+        """Is there a terminal of the container with this number?"""
+        node = self._nodes.get(number)
+        if node is None:
+            return False
+        if os.fstat(node).st_nlink == 0:
+            self._forget(number)
+            return False
+        return True
+
+    def _forget(self, number: int) -> None:
+        node = self._nodes.pop(number, None)
+        if node is not None:
+            os.close(node)
+
+    def close(self) -> None:
+        for number in list(self._nodes):
+            self._forget(number)
 
     def lookup(self, directory: Inode, name: bytes) -> Inode | None:
         if name == b"ptmx":
             inode = Inode(2, S_IFCHR | 0o666, 0, 0, 0)
             inode.rdev = PTMX
-        elif name.isdigit() and int(name) in self.numbers and os.path.exists(f"/dev/pts/{int(name)}"):
+        elif name.isdigit() and self.alive(int(name)):
             number = int(name)
             mode, uid, gid = self._modes[number]
             inode = Inode(3 + number, S_IFCHR | mode, uid, gid, 0)
             inode.rdev = os.makedev(PTY_SLAVE_MAJOR, number)
-            info = os.stat(f"/dev/pts/{number}")
+            info = os.fstat(self._nodes[number])
             inode.atime, inode.mtime, inode.ctime = info.st_atime_ns, info.st_mtime_ns, info.st_ctime_ns
         else:
             return None
@@ -121,7 +155,7 @@ class DevPts(Filesystem):
 
     def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
         found = [(b"ptmx", 2, S_IFCHR)]
-        found += [(b"%d" % n, 3 + n, S_IFCHR) for n in self.numbers if os.path.exists(f"/dev/pts/{n}")]
+        found += [(b"%d" % n, 3 + n, S_IFCHR) for n in list(self._nodes) if self.alive(n)]
         return found
 
     def set_attr(
@@ -145,12 +179,15 @@ class DevPts(Filesystem):
         )
         return inode
 
-    def open(self, inode: Inode, flags: int, task: Task) -> int:
-        number = inode.ino - 3
-        if number not in self.numbers:
+    def open(self, inode: Inode, flags: int, task: Task | None) -> int:
+        return self.open_slave(inode.ino - 3, flags)
+
+    def open_slave(self, number: int, flags: int) -> int:
+        """A descriptor of the terminal's slave. Raises ENXIO."""
+        if not self.alive(number):
             fail(errno.ENXIO)
-        flags = flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOCTTY
-        return os.open(f"/dev/pts/{number}", flags)
+        flags = flags & (O_ACCMODE | os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY
+        return os.open(f"/proc/self/fd/{self._nodes[number]}", flags)
 
     def by_rdev(self, rdev: int) -> Inode | None:
         """The inode of an open slave."""

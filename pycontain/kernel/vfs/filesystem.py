@@ -121,9 +121,12 @@ class Filesystem:
     def truncate(self, inode: Inode, size: int) -> None:
         fail(errno.EACCES)
 
-    def backing(self, inode: Inode) -> str:
-        """The host path on which a FIFO or socket of this file system lives."""
+    def pin(self, inode: Inode) -> int:
+        """An O_PATH descriptor of the host's FIFO or socket behind an inode; the caller closes it."""
         fail(errno.ENXIO)
+
+    def reach(self, inode: Inode, path: str) -> None:
+        """A file without a name is used next; path: the /proc/PID/fd/N of a host descriptor that has it open."""
 
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
         """The inode of an open descriptor, by the identity of the host object behind it."""

@@ -2,16 +2,19 @@
 
 Every step opens one name below an O_PATH descriptor with O_NOFOLLOW, so that no symlink and no `..` of the host
 is ever followed by the host: a symlink's text is resolved by our own walk, inside the container.
+A name may by now belong to something else than the inode that was looked up. So whatever is opened, changed or
+connected to is first held by an O_PATH descriptor (pin), and its device and inode numbers are compared.
 Owners: files of the user who runs the kernel appear as root's, as with a rootless runtime.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from pycontain.kernel.abi import S_IFDIR, S_IFMT, host_stat
+from pycontain.kernel.abi import S_IFDIR, S_IFMT, S_IFREG, host_stat
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.unionfs.inode import Inode, Stat
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pycontain.kernel.task import Task
 
 EXT4_MAGIC = 0xEF53
+MAX_DIRECTORIES = 256  # descriptors of directories that are kept open
+MAX_FILES = 8192  # files that are known by their descriptors
 OVERFLOW_ID = 65534
 
 
@@ -49,6 +54,7 @@ class HostFs(Filesystem):
         info = os.stat(path)
         self._own_uid, self._own_gid = os.geteuid(), os.getegid()
         self._by_host: dict[tuple[int, int], HostInode] = {}
+        self._entered: dict[HostInode, None] = {}  # directories with a descriptor, longest unused first
         self.root = self._inode(info)
         flags = os.O_PATH | os.O_CLOEXEC | (os.O_DIRECTORY if self.root.mode & S_IFMT == S_IFDIR else 0)
         self._root_fd = os.open(path, flags)
@@ -67,15 +73,46 @@ class HostFs(Filesystem):
 
     def _directory(self, inode: Inode) -> int:
         """An O_PATH descriptor of a directory, reached name by name."""
-        if inode is self.root:
-            return self._root_fd
+        chain: list[HostInode] = []
+        while inode is not self.root:
+            assert isinstance(inode, HostInode)
+            if inode.fd >= 0:
+                break
+            chain.append(inode)
+            inode = inode.parent or self.root
+        fd = self._root_fd if inode is self.root else inode.fd  # type: ignore[attr-defined]
+        if inode is not self.root and not chain:
+            self._entered[inode] = self._entered.pop(inode)  # type: ignore[index, arg-type]
+        for directory in reversed(chain):
+            flags = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+            directory.fd = fd = self._same(directory, os.open(directory.name, flags, dir_fd=fd))
+            self._entered[directory] = None
+            if len(self._entered) > MAX_DIRECTORIES:
+                oldest = next(iter(self._entered))
+                del self._entered[oldest]
+                os.close(oldest.fd)
+                oldest.fd = -1
+        return fd
+
+    def _same(self, inode: Inode, fd: int) -> int:
+        """The descriptor, if it is the inode's; closed otherwise, and ENOENT."""
         assert isinstance(inode, HostInode)
-        if inode.fd < 0:
-            parent = self._directory(inode.parent or self.root)
-            inode.fd = os.open(
-                inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent
-            )
-        return inode.fd
+        info = os.fstat(fd)
+        if (info.st_dev, info.st_ino) != (inode.host.st_dev, inode.host.st_ino):
+            os.close(fd)
+            fail(errno.ENOENT)
+        return fd
+
+    def pin(self, inode: Inode) -> int:
+        """An O_PATH descriptor of the inode itself; the caller closes it."""
+        if inode is self.root:
+            return os.dup(self._root_fd)
+        parent = self._directory(inode.parent or self.root)
+        return self._same(inode, os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
+
+    def directory_fd(self, inode: Inode) -> int:
+        """An O_PATH descriptor of a directory, for the next call; it stays ours."""
+        return self._directory(inode)
 
     def _refresh(self, inode: Inode) -> os.stat_result:
         if inode is self.root:
@@ -106,7 +143,11 @@ class HostFs(Filesystem):
             os.close(fd)
 
     def readlink(self, inode: Inode, task: Task) -> bytes:
-        return os.readlink(inode.name, dir_fd=self._directory(inode.parent or self.root))
+        fd = self.pin(inode)
+        try:
+            return os.readlink(b"", dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def stat(self, inode: Inode) -> Stat:
         try:
@@ -124,14 +165,22 @@ class HostFs(Filesystem):
         return b"/" + b"/".join(reversed(parts))
 
     def open(self, inode: Inode, flags: int, task: Task) -> int:
-        flags = flags & ~os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
-        if inode is self.root:
-            fd = os.open(self.path, flags & ~os.O_NOFOLLOW)
-        else:
-            fd = os.open(inode.name, flags, dir_fd=self._directory(inode.parent or self.root))
+        if inode.mode & S_IFMT != S_IFREG:
+            fail(errno.ENXIO)  # anything else could make the kernel wait
+        pin = self.pin(inode)
+        try:
+            wanted = flags & ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) | os.O_CLOEXEC | os.O_NOCTTY
+            fd = os.open(f"/proc/self/fd/{pin}", wanted | os.O_NONBLOCK)  # a lease must not make it wait either
+        finally:
+            os.close(pin)
+        if not flags & os.O_NONBLOCK:
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
         info = os.fstat(fd)
         assert isinstance(inode, HostInode)
+        self._by_host.pop((info.st_dev, info.st_ino), None)
         self._by_host[info.st_dev, info.st_ino] = inode
+        if len(self._by_host) > MAX_FILES:
+            del self._by_host[next(iter(self._by_host))]
         return fd
 
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
@@ -178,13 +227,11 @@ class HostFs(Filesystem):
         return self._owned(self._found(directory, name), uid, gid)
 
     def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
-        os.link(
-            inode.name,
-            name,
-            src_dir_fd=self._directory(inode.parent or self.root),
-            dst_dir_fd=self._directory(directory),
-            follow_symlinks=False,
-        )
+        fd = self.pin(inode)
+        try:
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self._directory(directory), follow_symlinks=True)
+        finally:
+            os.close(fd)
         return self._found(directory, name)
 
     def unlink(self, directory: Inode, name: bytes) -> None:
@@ -210,15 +257,7 @@ class HostFs(Filesystem):
         atime: int | None = None,
         mtime: int | None = None,
     ) -> Inode:
-        # a path-only descriptor pins the object; /proc/self/fd of our own makes chmod possible on it
-        if inode is self.root:
-            fd = os.dup(self._root_fd)
-        else:
-            fd = os.open(
-                inode.name,
-                os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC,
-                dir_fd=self._directory(inode.parent or self.root),
-            )
+        fd = self.pin(inode)  # /proc/self/fd of our own makes chmod possible on it
         try:
             link = f"/proc/self/fd/{fd}"
             if uid is not None or gid is not None:
@@ -250,8 +289,3 @@ class HostFs(Filesystem):
             os.ftruncate(fd, size)
         finally:
             os.close(fd)
-
-    def backing(self, inode: Inode) -> str:
-        if inode is self.root:
-            return self.path
-        return f"/proc/self/fd/{self._directory(inode.parent or self.root)}/{os.fsdecode(inode.name)}"

@@ -2,18 +2,24 @@
 
 Inodes are made when they are looked up. A file's content is a function, called when the file is opened; the
 descriptor that a program gets is a memory file with that text.
+
+A process may end while a program still holds its directory, and the host may give its number to a process of its
+own. So every use looks whether the process is still there; nothing can end while a call is answered (see _alive).
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from binascii import crc32
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.abi import O_ACCMODE, S_IFDIR, S_IFLNK, S_IFREG
 from pycontain.kernel.vfs import proctext
+from pycontain.kernel.vfs.devfs import PTMX
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.walk import path_of
@@ -80,9 +86,12 @@ SYS_TEXT = (
 
 
 class ProcInode(Inode):
-    """kind: what it is; process: whose, if any; text: makes a file's content; host: a host descriptor's path."""
+    """kind: what it is; process: whose, if any; text: makes a file's content; host: a host descriptor's path.
 
-    __slots__ = ("host", "kind", "process", "text")
+    The kind "special" is what a descriptor names that is no file of the container: a pipe, a terminal, a memfd.
+    """
+
+    __slots__ = ("device", "host", "kind", "process", "text")
 
     def __init__(self, ino: int, mode: int, kind: str, process: Process | None = None) -> None:
         uid = gid = 0
@@ -93,6 +102,7 @@ class ProcInode(Inode):
         self.process = process
         self.text: Callable[[], bytes] | None = None
         self.host = ""
+        self.device = 0  # of a special file: the host's device number
 
 
 class ProcFs(Filesystem):
@@ -108,8 +118,15 @@ class ProcFs(Filesystem):
         self.root.parent = self.root
         self._numbers: dict[str, int] = {}
 
-    def _number(self, key: str) -> int:
-        return self._numbers.setdefault(key, 2 + len(self._numbers))
+    def _alive(self, process: Process | None) -> bool:
+        """Does the process number still belong to it? It does until the kernel reaps it, and that is between calls."""
+        return process is None or self.container.processes.get(process.pid) is process
+
+    def _number(self, directory: Inode, name: bytes) -> int:
+        """An inode number for a fixed name; those below a process are not remembered, there is no end of them."""
+        if isinstance(directory, ProcInode) and directory.process is not None:
+            return directory.ino << 16 | crc32(name) & 0xFFFF
+        return self._numbers.setdefault(f"{directory.ino}/{name!r}", 2 + len(self._numbers))
 
     def _make(
         self, directory: Inode, name: bytes, mode: int, kind: str, ino: int, process: Process | None = None
@@ -120,14 +137,14 @@ class ProcFs(Filesystem):
         return inode
 
     def _file(self, directory: Inode, name: bytes, mode: int, text: Callable[[], bytes]) -> ProcInode:
-        inode = self._make(directory, name, S_IFREG | mode, "file", self._number(f"{directory.ino}/{name!r}"))
+        inode = self._make(directory, name, S_IFREG | mode, "file", self._number(directory, name))
+        if isinstance(directory, ProcInode):
+            inode.process = directory.process
         inode.text = text
         return inode
 
     def _link(self, directory: Inode, name: bytes, target: bytes) -> ProcInode:
-        inode = self._make(
-            directory, name, S_IFLNK | 0o777, "link", self._number(f"{directory.ino}/{name!r}")
-        )
+        inode = self._make(directory, name, S_IFLNK | 0o777, "link", self._number(directory, name))
         inode.target = target
         inode.size = 0
         return inode
@@ -136,11 +153,15 @@ class ProcFs(Filesystem):
 
     def lookup(self, directory: Inode, name: bytes) -> Inode | None:
         assert isinstance(directory, ProcInode)
+        if not self._alive(directory.process):
+            return None
         found: Inode | None = getattr(self, f"_lookup_{directory.kind}")(directory, name)
         return found
 
     def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
         assert isinstance(directory, ProcInode)
+        if not self._alive(directory.process):
+            return []
         listed: list[bytes] = getattr(self, f"_names_{directory.kind}")(directory)
         found = []
         for name in listed:
@@ -172,7 +193,7 @@ class ProcFs(Filesystem):
         if name == b"net":
             return self._link(directory, name, b"self/net")
         if name == b"sys":
-            return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number("sys"))
+            return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number(directory, name))
         if name == b"version":
             return self._file(directory, name, 0o444, container.version_line)
         if name == b"cmdline":
@@ -209,8 +230,9 @@ class ProcFs(Filesystem):
                 b"task": "task",
                 b"attr": "attr",
             }
+            mode = S_IFDIR | (0o500 if name in (b"fd", b"fdinfo") else 0o555)
             return self._make(
-                directory, name, S_IFDIR | 0o555, kind[name], number + 10 + PID_DIRS.index(name), process
+                directory, name, mode, kind[name], number + 10 + PID_DIRS.index(name), process
             )
         return None
 
@@ -321,10 +343,24 @@ class ProcFs(Filesystem):
         if path in table:
             return self._file(directory, name, 0o444, table[path])
         if any(known.startswith(path + "/") for known in table):
-            return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number(f"sys:{path}"))
+            return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number(directory, name))
         return None
 
     # -- links
+
+    def _owner(self, inode: ProcInode, task: Task) -> Process:
+        """Whose link it is, if the task may look into that process (ptrace(2), access mode checking)."""
+        process = inode.process
+        if process is None or not self._alive(process):
+            fail(errno.ENOENT)
+        who, other = task.process.credentials, process.credentials
+        if (
+            process is not task.process
+            and who.euid != 0
+            and not ({other.uid, other.euid, other.suid} == {who.fsuid} and other.egid == other.gid == who.fsgid)
+        ):
+            fail(errno.EACCES)
+        return process
 
     def readlink(self, inode: Inode, task: Task) -> bytes:
         assert isinstance(inode, ProcInode)
@@ -335,8 +371,7 @@ class ProcFs(Filesystem):
             if inode.name == b"thread-self":
                 return b"%d/task/%d" % (container.inside(task.process.pid), container.inside(task.tid))
             return inode.target or b""
-        process = inode.process
-        assert process is not None
+        process = self._owner(inode, task)
         root = task.process.files.root
         if inode.kind == "exe":
             if not process.executable:
@@ -352,15 +387,13 @@ class ProcFs(Filesystem):
 
     def follow(self, inode: Inode, task: Task) -> Any:
         assert isinstance(inode, ProcInode)
-        process = inode.process
-        if inode.kind == "link" or process is None:
+        if inode.kind in ("link", "exe") or inode.process is None:
             return None
+        process = self._owner(inode, task)
         if inode.kind == "cwd":
             return process.files.cwd
         if inode.kind == "root":
             return process.files.root
-        if inode.kind == "exe":
-            return None
         number = int(inode.name)
         node = self.container.node_of_descriptor(process.pid, number)
         if node is not None:
@@ -372,7 +405,7 @@ class ProcFs(Filesystem):
             fail(errno.ENOENT)
         special = self._make(self.root, inode.name, info.st_mode, "special", info.st_ino, process)
         special.host = host
-        special.rdev = info.st_rdev
+        special.device, special.rdev, special.size = info.st_dev, info.st_rdev, info.st_size
         mount = self.container.proc_mount
         assert mount is not None
         return Node(mount, special)
@@ -381,10 +414,10 @@ class ProcFs(Filesystem):
 
     def open(self, inode: Inode, flags: int, task: Task) -> int:
         assert isinstance(inode, ProcInode)
+        if not self._alive(inode.process):
+            fail(errno.ESRCH)
         if inode.kind == "special":
-            if stat.S_ISSOCK(inode.mode):
-                fail(errno.ENXIO)
-            return os.open(inode.host, flags & ~(os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC | os.O_NOCTTY)
+            return self._reopen(inode, flags & ~(os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC | os.O_NOCTTY)
         if flags & O_ACCMODE:
             if not inode.host or flags & O_ACCMODE != os.O_WRONLY:
                 fail(errno.EACCES)
@@ -394,8 +427,64 @@ class ProcFs(Filesystem):
             fail(errno.EACCES)
         return memory_file(inode.text())
 
+    def pin(self, inode: Inode) -> int:
+        """An O_PATH descriptor of what a task's descriptor names, if it still names what was looked up."""
+        if not isinstance(inode, ProcInode) or inode.kind != "special" or not self._alive(inode.process):
+            fail(errno.ENXIO)
+        pin = os.open(inode.host, os.O_PATH | os.O_CLOEXEC)
+        info = os.fstat(pin)
+        if (info.st_dev, info.st_ino) != (inode.device, inode.ino):
+            os.close(pin)
+            fail(errno.ENOENT)
+        return pin
+
+    def _reopen(self, inode: ProcInode, flags: int) -> int:
+        """What is not the container's (standard input may be a file of the host) is never opened with more rights.
+
+        The rights of the very descriptor cannot be asked for: by then another one may have taken its number. So such
+        a file is only ever read.
+        """
+        pin = self.pin(inode)
+        try:
+            path = f"/proc/self/fd/{pin}"
+            if stat.S_ISCHR(inode.mode):
+                if inode.rdev == PTMX:
+                    return self.container.devpts.open_master(flags)
+                slave = self.container.devpts.by_rdev(inode.rdev)
+                if slave is not None:
+                    return self.container.devpts.open(slave, flags, None)
+            elif not stat.S_ISREG(inode.mode):
+                fail(errno.ENXIO)
+            elif os.readlink(path).startswith("/memfd:") and inode.device == _memory_device():
+                return os.open(path, flags)
+            elif flags & (O_ACCMODE | os.O_TRUNC):
+                fail(errno.EACCES)
+            held = os.lstat(inode.host).st_mode
+            access = flags & O_ACCMODE
+            if not (access == os.O_WRONLY or held & 0o400) or not (access == os.O_RDONLY or held & 0o200):
+                fail(errno.EACCES)
+            return os.open(path, flags | os.O_NONBLOCK) if flags & os.O_NONBLOCK else _open_blocking(path, flags)
+        finally:
+            os.close(pin)
+
     def parent(self, inode: Inode) -> Inode:
         return inode.parent or self.root
+
+
+def _open_blocking(path: str, flags: int) -> int:
+    """A descriptor that blocks, from an open that does not."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+    return fd
+
+
+def _memory_device() -> int:
+    """The device number of memory files, which no file with a name has."""
+    fd = os.memfd_create("probe", os.MFD_CLOEXEC)
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
 
 
 def memory_file(text: bytes) -> int:

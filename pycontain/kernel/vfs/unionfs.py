@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
@@ -50,6 +51,21 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
         return Tree.open(self, inode, flags)
+
+    def pin(self, inode: Inode) -> int:
+        path = self.backing(inode)
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            if not stat.S_ISFIFO(inode.mode):
+                raise
+        os.mkfifo(path, 0o600)  # a FIFO of an image, or just made: the host's comes with the first open
+        try:
+            return os.open(path, flags)
+        finally:
+            if inode.nlink == 0:
+                os.unlink(path)
 
     def statfs(self) -> tuple[int, int, int, int, int]:
         host = os.statvfs(self.files)
