@@ -211,7 +211,7 @@ class HostKernel:
     def close(self) -> None:
         for identity, session in list(self.running.items()):
             session.signal(signal.SIGKILL)
-            if identity in self._attached:  # whoever followed it has left
+            if identity in self._attached and session.exit_code is None:  # whoever followed it has left
                 session.run(lambda stream, data: None)
         for thread in self._threads:
             thread.join(10)
