@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_kernel import HostKernel
+from host_kernel import HostKernel, MakeContainer
 
 from pycontain.engine import spec as specs
 from pycontain.engine.card import Card
@@ -14,8 +14,6 @@ from pycontain.engine.containers import Container
 from pycontain.engine.engine import Engine
 from pycontain.engine.options import ContainerOptions
 from pycontain.image.platform import Platform
-
-MakeContainer = Callable[..., Container]
 
 
 @pytest.fixture

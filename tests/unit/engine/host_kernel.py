@@ -20,7 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pycontain.engine.containers import Container
 from pycontain.errors import ContainerError, ProgramNotFound
+
+MakeContainer = Callable[..., Container]
 
 _RECORD = struct.Struct("<QBI")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fcntl import ioctl
 
 import pytest
-from conftest import MakeContainer
+from host_kernel import MakeContainer
 
 from pycontain.engine.attach import FORWARDED, Attachment, Detached, Interrupted, Signals
 from pycontain.engine.containers import Container

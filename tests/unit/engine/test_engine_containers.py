@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import MakeContainer
-from host_kernel import HostKernel
+from host_kernel import HostKernel, MakeContainer
 
 from pycontain.engine import containers, names
 from pycontain.engine.engine import Engine

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from conftest import MakeContainer
+from host_kernel import MakeContainer
 
 from pycontain.engine.containers import Container
 from pycontain.engine.engine import Engine

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import MakeContainer
+from host_kernel import MakeContainer
 
 from pycontain.engine import spec as specs
 from pycontain.engine.card import Card
