@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pycontain.unionfs import journal as journals
@@ -53,6 +54,7 @@ class Tree:
         self._next_ino = image.next_ino
         self._journal: journals.Journal | None = None
         self.files = ""
+        self._reached = (0, "")  # see reach()
         if directory is not None:
             self.files = os.path.join(directory, "files")
             os.makedirs(self.files, mode=0o700, exist_ok=True)
@@ -127,7 +129,7 @@ class Tree:
         blocks = (size + 511) >> 9
         if inode.content is None and inode.mode & 0o170000 == stat.S_IFREG:
             try:
-                host = os.stat(f"{self.files}/{inode.ino}")
+                host = os.stat(self._own_path(inode))
             except FileNotFoundError:
                 pass  # unlinked, and asked for by a stale reference
             else:
@@ -153,7 +155,8 @@ class Tree:
         write = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
         flags = flags & OPEN_FLAGS | os.O_CLOEXEC | os.O_NOCTTY
         if inode.content is None:
-            fd = os.open(f"{self.files}/{inode.ino}", flags)
+            with self._pinned(inode) as path:
+                fd = os.open(path, flags)
             host = os.fstat(fd)
             self.by_host[host.st_dev, host.st_ino] = inode
             return fd
@@ -163,7 +166,9 @@ class Tree:
         fd = self._open_lower(inode, flags & ~os.O_NOATIME)
         host = os.fstat(fd)
         owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
-        self.image.by_host[host.st_dev, host.st_ino] = owner or inode
+        key = host.st_dev, host.st_ino
+        self.image.by_host[key] = owner or inode
+        self.by_host.pop(key, None)  # of an own file that has gone, whose number the host has used again
         return fd
 
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
@@ -320,7 +325,8 @@ class Tree:
             inode.atime = now.atime if atime is None else atime
             inode.mtime = now.mtime if mtime is None else mtime
             if inode.content is None and inode.is_regular:
-                os.utime(f"{self.files}/{inode.ino}", ns=(inode.atime, inode.mtime))
+                with self._pinned(inode) as path:
+                    os.utime(path, ns=(inode.atime, inode.mtime))
         inode.ctime = time.time_ns()
         if inode.children is not None:
             self.generation += 1
@@ -341,7 +347,8 @@ class Tree:
         inode = self.current(inode)
         if inode.content is not None:
             self._copy_up(inode, keep=size > 0)
-        os.truncate(f"{self.files}/{inode.ino}", size)
+        with self._pinned(inode) as path:
+            os.truncate(path, size)
 
     def write_bytes(
         self, directory: Inode, name: bytes, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0
@@ -354,6 +361,33 @@ class Tree:
         with open(f"{self.files}/{inode.ino}", "wb") as file:
             file.write(data)
         return inode
+
+    def reach(self, inode: Inode, path: str) -> None:
+        """A file without a name is used next; path: the /proc/PID/fd/N of a host descriptor that has it open."""
+        self._reached = inode.ino, path
+
+    def _own_path(self, inode: Inode) -> str:
+        """Where this tree's own bytes of a regular file are."""
+        if inode.nlink == 0 and self._reached[0] == inode.ino:
+            return self._reached[1]
+        return f"{self.files}/{inode.ino}"
+
+    @contextmanager
+    def _pinned(self, inode: Inode) -> Iterator[str]:
+        """The same for calls that change something: what a descriptor of others names may change meanwhile."""
+        path = self._own_path(inode)
+        if inode.nlink:
+            yield path
+            return
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            host = os.fstat(fd)
+            found = self.by_host.get((host.st_dev, host.st_ino))
+            if found is None or found.ino != inode.ino:
+                raise failure(errno.ENOENT)
+            yield f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
 
     def backing(self, inode: Inode) -> str:
         """The host path that stands for this tree's own inode (a regular file, FIFO or socket)."""

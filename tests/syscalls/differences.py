@@ -7,6 +7,11 @@ DIFFERENCES: dict[str, str] = {
     "attributes/setuid_bits_and_open_without_writing": (
         "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write"
     ),
+    "contents/copy_up_and_readers": "a reader of before the first write keeps the image's bytes, as on overlayfs",
+    "contents/locks_and_copy_up": "a reader of before the first write has another file open, as on overlayfs",
+    "contents/locks_of_directories": "every open of a directory is an object of its own to the host",
+    "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
+    "contents/unnamed_temporary_files": "O_TMPFILE answers EOPNOTSUPP",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as on file systems without whiteouts",
     "opening/path_descriptors_in_native_calls": (
         "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that"

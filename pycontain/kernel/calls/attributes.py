@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import struct
 import time
 from typing import Any
@@ -28,6 +30,7 @@ from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, drop_privileges, is_owner, may, need
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import resolve
 from pycontain.platforms.base import NATIVE
 
@@ -79,7 +82,21 @@ def sys_chmod(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_fchmod(task: Task, a: tuple[int, ...]) -> int:
-    return _chmod(task, _of_fd(task, a[0]), a[1])
+    node = _of_fd(task, a[0])
+    if node is None:
+        _chmod_memory(task, signed(a[0]), a[1] & 0o7777)
+    return _chmod(task, node, a[1])
+
+
+def _chmod_memory(task: Task, fd: int, mode: int) -> None:
+    """The bits of a memory file are the host's."""
+    pinned = os.open(f"/proc/{task.tid}/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{pinned}"
+        if os.readlink(path).startswith("/memfd:"):
+            os.chmod(path, mode)
+    finally:
+        os.close(pinned)
 
 
 def sys_fchmodat(task: Task, a: tuple[int, ...]) -> int:
@@ -174,7 +191,7 @@ def _utimes(task: Task, node: Node, address: int) -> int:
 
 
 def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
-    if a[2] and all(nanos == UTIME_OMIT for _, nanos in (task.unpack(TIMESPEC, a[2]), task.unpack(TIMESPEC, a[2] + 16))):
+    if a[2] and all(task.unpack(TIMESPEC, a[2] + at)[1] == UTIME_OMIT for at in (0, 16)):
         return 0  # not even the path is looked at
     if not a[1]:
         if signed(a[0]) == AT_FDCWD:
@@ -235,10 +252,20 @@ def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
         fail(errno.EINVAL)
     _writable(node)
     need(node.inode, task.process.credentials, WRITE)
+    if size > node.mount.fs.stat(node.inode).size:
+        _limit_size(task, size)
     drop_privileges(node, task.process.credentials)
     node.mount.fs.truncate(node.inode, size)
     _told(task, node, IN_MODIFY)
     return 0
+
+
+def _limit_size(task: Task, size: int) -> None:
+    """RLIMIT_FSIZE: what the host sees to where a file is written or truncated through a descriptor."""
+    text = host_file(task.process.pid, "limits").partition(b"Max file size")[2].split(None, 1)
+    if text and text[0].isdigit() and size > int(text[0]):
+        task.container.kernel.platform.kill(task.process.pid, task.tid, signal.SIGXFSZ)
+        fail(errno.EFBIG)
 
 
 # -- extended attributes (xattr(7))
