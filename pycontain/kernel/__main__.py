@@ -29,6 +29,7 @@ def make_platform(kernel: Kernel) -> Platform:
         kernel,
         functions,
         policy.rules(kernel.rows, table.SCHEDULING),
+        policy.rules(kernel.rows, table.SCHEDULING, count_tasks=True),
         kernel.loop.poll,
         kernel.loop.handlers,
         unprivileged_identity(),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pycontain.kernel.abi import host_stat
 from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.inotify import Watches
+from pycontain.kernel.limits import Limits
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
@@ -56,9 +57,23 @@ class Container:
         self.bounding = 0
         self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
         self.paused = False
+        self.limits = Limits(self, {})
         self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))
+
+    # -- holding everything still
+
+    def freeze(self) -> None:
+        """No task runs until thaw(). Nobody inside can tell, unlike with SIGSTOP."""
+        for process in self.processes.values():
+            for task in process.threads.values():
+                self.kernel.platform.hold(task)
+
+    def thaw(self) -> None:
+        for process in self.processes.values():
+            for task in process.threads.values():
+                self.kernel.platform.release(task)
 
     # -- numbers of processes
 

@@ -8,7 +8,6 @@ import os
 import resource
 import select
 import shutil
-import signal
 import socket
 import struct
 import sys
@@ -293,18 +292,14 @@ class Server:
             pass
 
     def op_pause(self, connection: Connection, request: dict[str, Any]) -> None:
-        self._signal_all(self._find(request), signal.SIGSTOP, True)
+        container = self._find(request).container
+        container.paused = True
+        container.freeze()
 
     def op_unpause(self, connection: Connection, request: dict[str, Any]) -> None:
-        self._signal_all(self._find(request), signal.SIGCONT, False)
-
-    def _signal_all(self, running: Running, signum: int, paused: bool) -> None:
-        running.container.paused = paused
-        for pid in list(running.container.processes):
-            try:
-                os.kill(pid, signum)
-            except ProcessLookupError:
-                pass
+        container = self._find(request).container
+        container.paused = False
+        container.thaw()
 
     def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
         self._find(request).container.root_fs.sync()
@@ -331,6 +326,10 @@ class Server:
                 "processes": len(r.container.processes),
                 "started": r.container.started_at,
                 "paused": r.container.paused,
+                "memory": r.container.limits.memory_used(),
+                "memory_limit": r.container.limits.memory,
+                "cpu": r.container.limits.cpu_seconds(),
+                "pids": sum(len(p.threads) for p in r.container.processes.values()),
             }
             for r in self.running.values()
         ]
@@ -459,6 +458,7 @@ class Server:
             "status": "exited" if ended else "running",
             "pid": 0 if ended else session.pid,
             "exit_code": session.exit_code if ended else 0,
+            "oom_killed": running.container.limits.killed > 0,
             "started": session.started,
             "finished": time.time_ns() if ended else 0,
         }

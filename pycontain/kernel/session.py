@@ -58,14 +58,18 @@ class Session:
         self.process.session_root = not init
         fds, inner = self._streams(spec, stdin)
         try:
-            launch = Launch(program, args, env, *inner, self.terminal, init)
+            launch = Launch(program, args, env, *inner, self.terminal, init, container.limits.pids > 0)
 
             def adopt(pid: int) -> Any:
                 if init:
                     container.init = task.process
-                return kernel.adopt(task, pid)
+                adopted = kernel.adopt(task, pid)
+                container.limits.start(task.process)
+                return adopted
 
             kernel.platform.launch(launch, adopt)
+            if init:
+                container.limits.watch()
         except BaseException:
             for output in self.outputs:
                 output.close()

@@ -13,6 +13,7 @@ from pycontain.kernel.calls.execute import open_program
 from pycontain.kernel.calls.ipc import remove_left_over
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_NAMES, DEFAULT_CAPABILITIES, Credentials
+from pycontain.kernel.limits import Limits
 from pycontain.kernel.loader import Script
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.devfs import new_devfs
@@ -41,6 +42,7 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
     kernel.made += 1
     container = Container(kernel, spec["id"], kernel.made, root_fs, directory)
     container.bounding = _capabilities(spec)
+    container.limits = Limits(container, spec.get("limits") or {})
     if spec.get("hostname"):
         container.hostname = spec["hostname"].encode()
     try:

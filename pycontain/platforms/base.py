@@ -72,6 +72,7 @@ class Launch(NamedTuple):
     stderr: int
     terminal: bool
     init: bool
+    count_tasks: bool = False  # the calls that make tasks come to the kernel, too
 
 
 class Listener(Protocol):
@@ -111,5 +112,10 @@ class Platform(Protocol):
 
     def execute(self, task: Any, program: Program) -> Any:
         """Answer an execve: the task becomes the program. Returns DEFERRED."""
+
+    def hold(self, task: Any) -> None:
+        """Keep a task from running until release(), without its noticing."""
+
+    def release(self, task: Any) -> None: ...
 
     def kill(self, pid: int, tid: int | None, signal: int) -> None: ...

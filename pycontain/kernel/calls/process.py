@@ -77,6 +77,16 @@ def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
     return 0
 
 
+def sys_clone(task: Task, a: tuple[int, ...]) -> Any:
+    """Comes here only in a container with a limit of tasks (EAGAIN as the pids controller answers)."""
+    if not task.process.container.limits.may_fork():
+        fail(errno.EAGAIN)
+    return NATIVE
+
+
+sys_fork = sys_vfork = sys_clone
+
+
 # -- signals
 
 

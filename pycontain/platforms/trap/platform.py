@@ -58,7 +58,18 @@ class Memory:
 class Traced:
     """The platform's side of a task (a thread)."""
 
-    __slots__ = ("call", "interrupted", "listener", "memory", "number", "pending", "task", "tid")
+    __slots__ = (
+        "call",
+        "held",
+        "holding",
+        "interrupted",
+        "listener",
+        "memory",
+        "number",
+        "pending",
+        "task",
+        "tid",
+    )
 
     def __init__(self, tid: int, listener: int, memory: Memory, task: Any) -> None:
         self.tid = tid
@@ -68,6 +79,8 @@ class Traced:
         self.call = 0  # id of the notification that waits for an answer, 0: none
         self.number = -1
         self.pending: execute.Pending | None = None
+        self.holding = False  # it shall not run
+        self.held = False  # it stands in the stop that keeps it
         self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart
 
     def read(self, address: int, size: int) -> bytes:
@@ -93,6 +106,11 @@ class Traced:
             raise OSError(errno.EFAULT, "bad address")
 
 
+def _compile(rules: Mapping[str, Rule]) -> bytes:
+    numbered = {arch.NUMBERS[name]: rule for name, rule in rules.items() if name in arch.NUMBERS}
+    return compile_filter(numbered, NOTIFY, arch.AUDIT_ARCH, arch.X32_BIT)
+
+
 class TrapPlatform:
     """See platforms.base.Platform. `functions` and `rules` are by call name; the kernel's table makes both."""
 
@@ -101,6 +119,7 @@ class TrapPlatform:
         kernel: Listener,
         functions: Mapping[str, SyscallFunction],
         rules: Mapping[str, Rule],
+        counting_rules: Mapping[str, Rule],
         poll: select.epoll,
         handlers: dict[int, Callable[[int], None]],
         uid: int | None,
@@ -122,14 +141,9 @@ class TrapPlatform:
         self._execveat = arch.NUMBERS["execveat"]
         self._stub = stub.exec_stub()
         self._stub_id = execute.identity(self._stub)
-        program = compile_filter(
-            {arch.NUMBERS[name]: rule for name, rule in rules.items() if name in arch.NUMBERS},
-            NOTIFY,
-            arch.AUDIT_ARCH,
-            arch.X32_BIT,
-        )
         flags = host.FILTER_FLAG_NEW_LISTENER | host.FILTER_FLAG_WAIT_KILLABLE_RECV
-        self._confinement = Confinement(program, flags, uid)
+        self._confinement = Confinement(_compile(rules), flags, uid)
+        self._counting = Confinement(_compile(counting_rules), flags, uid)
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
@@ -153,7 +167,8 @@ class TrapPlatform:
             traced.append(new)
             self._tasks[pid] = new
 
-        pid, listener = spawn(self._confinement, launch, seize)
+        confinement = self._counting if launch.count_tasks else self._confinement
+        pid, listener = spawn(confinement, launch, seize)
         new = traced[0]
         new.listener = listener
         try:
@@ -306,6 +321,29 @@ class TrapPlatform:
         self._send(traced.listener, call, 0, 0)
         return DEFERRED
 
+    # -- holding
+
+    def hold(self, task: Any) -> None:
+        traced = self._tasks.get(task.tid)
+        if traced is not None and not traced.holding:
+            traced.holding = True
+            try:
+                host.ptrace(host.PTRACE_INTERRUPT, task.tid)
+            except ProcessLookupError:
+                pass  # about to be reaped
+
+    def release(self, task: Any) -> None:
+        traced = self._tasks.get(task.tid)
+        if traced is None:
+            return
+        traced.holding = False
+        if traced.held:
+            traced.held = False
+            try:
+                host.ptrace(host.PTRACE_CONT, task.tid)
+            except ProcessLookupError:
+                pass
+
     # -- life-cycle
 
     def kill(self, pid: int, tid: int | None, signum: int) -> None:
@@ -363,6 +401,8 @@ class TrapPlatform:
                 traced.pending = None
                 os.kill(traced.memory.pid, signal.SIGKILL)
             host.ptrace(host.PTRACE_CONT, tid)
+        elif event == host.EVENT_STOP and traced.holding:
+            traced.held = True
         else:
             host.ptrace(host.PTRACE_CONT, tid)
 
@@ -394,13 +434,17 @@ class TrapPlatform:
         new = Traced(child, traced.listener, memory, None)
         new.task = self.kernel.forked(traced.task, child, thread)
         new.task.io = new
+        new.holding = traced.holding
         self._tasks[child] = new
         if child in self._early:
             self._early.discard(child)
-            try:
-                host.ptrace(host.PTRACE_CONT, child)
-            except ProcessLookupError:
-                pass
+            if new.holding:
+                new.held = True
+            else:
+                try:
+                    host.ptrace(host.PTRACE_CONT, child)
+                except ProcessLookupError:
+                    pass
         host.ptrace(host.PTRACE_CONT, traced.tid)
 
     def _execed(self, traced: Traced) -> None:

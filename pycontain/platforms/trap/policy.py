@@ -61,13 +61,17 @@ def _self_only(argument: int = 0) -> Rule:
     return Rule(RET_NOTIFY, (Test(argument, (0,), RET_ALLOW),))
 
 
-def rules(table: Mapping[str, _Row], scheduling: Iterable[str]) -> dict[str, Rule]:
-    """A rule for every call of the table."""
+def rules(
+    table: Mapping[str, _Row], scheduling: Iterable[str], *, count_tasks: bool = False
+) -> dict[str, Rule]:
+    """A rule for every call of the table. count_tasks: the kernel is asked before a task is made."""
     out: dict[str, Rule] = {}
     for name, row in table.items():
         out[name] = errno_rule(row.error) if row.error else NOTIFY if row.function is not None else ALLOW
     refuse = RET_ERRNO | errno.EPERM
-    out["clone"] = Rule(RET_ALLOW, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
+    births = RET_NOTIFY if count_tasks else RET_ALLOW
+    out["fork"] = out["vfork"] = Rule(births)
+    out["clone"] = Rule(births, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
     out["ioctl"] = Rule(RET_NOTIFY, (Test(1, ALLOWED_IOCTLS, RET_ALLOW),))
     out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, refuse),))
     out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))
