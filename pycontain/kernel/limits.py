@@ -54,19 +54,22 @@ class Limits:
         self.killed = 0  # processes that the memory limit has cost
         self._used = 0.0
         self._held = False
-        for name in self.ulimits:
+        for name, (soft, hard) in self.ulimits.items():
             if name not in ULIMITS:
+                raise ContainerError(f"ulimit {name}: there is no such limit", hint=", ".join(sorted(ULIMITS)))
+            most = resource.getrlimit(ULIMITS[name])[1]
+            if soft > hard >= 0 or (most >= 0 and not 0 <= hard <= most):
                 raise ContainerError(
-                    f"ulimit {name}: there is no such limit", hint=", ".join(sorted(ULIMITS))
+                    f"ulimit {name}={soft}:{hard}: this host does not allow it",
+                    hint=f"soft may not be above hard, hard not above {most}",
                 )
+
+    def resources(self) -> tuple[tuple[int, int, int], ...]:
+        """(RLIMIT number, soft, hard) for the launch: only the process itself may set them without privileges."""
+        return tuple((ULIMITS[name], int(soft), int(hard)) for name, (soft, hard) in self.ulimits.items())
 
     def start(self, process: Process) -> None:
         """Before the process runs its first instruction. Raises ContainerError for what the host refuses."""
-        for name, (soft, hard) in self.ulimits.items():
-            try:
-                resource.prlimit(process.pid, ULIMITS[name], (int(soft), int(hard)))
-            except (OSError, ValueError) as error:
-                raise ContainerError(f"ulimit {name}={soft}:{hard}: the host refuses it: {error}") from None
         if self.cpuset:
             try:
                 os.sched_setaffinity(process.pid, self.cpuset)

@@ -58,18 +58,21 @@ class Session:
         self.process.session_root = not init
         fds, inner = self._streams(spec, stdin)
         try:
-            launch = Launch(program, args, env, *inner, self.terminal, init, container.limits.pids > 0)
+            limits = container.limits
+            launch = Launch(
+                program, args, env, *inner, self.terminal, init, limits.pids > 0, limits.resources()
+            )
 
             def adopt(pid: int) -> Any:
                 if init:
                     container.init = task.process
                 adopted = kernel.adopt(task, pid)
-                container.limits.start(task.process)
+                limits.start(task.process)
                 return adopted
 
             kernel.platform.launch(launch, adopt)
             if init:
-                container.limits.watch()
+                limits.watch()
         except BaseException:
             for output in self.outputs:
                 output.close()

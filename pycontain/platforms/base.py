@@ -73,6 +73,7 @@ class Launch(NamedTuple):
     terminal: bool
     init: bool
     count_tasks: bool = False  # the calls that make tasks come to the kernel, too
+    limits: tuple[tuple[int, int, int], ...] = ()  # (RLIMIT number, soft, hard); -1: unlimited
 
 
 class Listener(Protocol):

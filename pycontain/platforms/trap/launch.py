@@ -6,6 +6,7 @@ each step may need what a later one takes away) and ends in an execve that the n
     sendto          tell that the exec of the stub is over: seized in the middle of it, we would stop there
     recvfrom        wait until the tracer has seized us
     close_range     nothing of the kernel's is left open but 0-3
+    prlimit64       ulimits
     setres[ug]id    an unprivileged identity, where the kernel runs as root
     prctl           no_new_privs; orphans of the container come to its first process
     landlock        no file of the host by name, should a call slip through
@@ -95,6 +96,8 @@ def _table(confinement: Confinement, launch: Launch) -> stub.Table:
     table.call("sendto", SOCKET, byte, 1, 0, 0, 0)
     table.call("recvfrom", SOCKET, byte, 1, 0, 0, 0)
     table.call("close_range", LISTENER, 0xFFFFFFFF, 0)
+    for number, soft, hard in launch.limits:
+        table.call("prlimit64", 0, number, table.put(struct.pack("<qq", soft, hard)), 0)
     if confinement.uid is not None:
         uid = confinement.uid
         table.call("setgroups", 0, 0)
