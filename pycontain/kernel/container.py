@@ -7,13 +7,14 @@ import os
 import stat
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import host_stat
 from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.inotify import Watches
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.task import Process, Task
+from pycontain.kernel.unix import UnixSockets
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.handles import HandlePool
@@ -55,7 +56,7 @@ class Container:
         self.boot_id = str(uuid.uuid4()).encode()
         self.started_at = time.time_ns()
         self.bounding = 0
-        self.sockets: dict[int, Any] = {}  # host socket inode -> calls.socket.Name
+        self.sockets = UnixSockets()
         self.paused = False
         self.limits = Limits(self, {})
         self.watches = Watches(kernel.loop)

@@ -79,7 +79,6 @@ _NATIVE = [
     "sendmsg",
     "recvmsg",
     "shutdown",
-    "listen",
     "setsockopt",
     "getsockopt",
     "exit",

@@ -10,6 +10,8 @@ from pycontain.kernel.abi import pack_stat
 from pycontain.unionfs.inode import Inode, Stat
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from pycontain.kernel.task import Task
 
 
@@ -124,6 +126,10 @@ class Filesystem:
     def pin(self, inode: Inode) -> int:
         """An O_PATH descriptor of the host's FIFO or socket behind an inode; the caller closes it."""
         fail(errno.ENXIO)
+
+    def bind(self, inode: Inode, new: socket) -> None:
+        """Bind a socket to the host file that stands for a socket inode."""
+        fail(errno.EPERM)
 
     def reach(self, inode: Inode, path: str) -> None:
         """A file without a name is used next; path: the /proc/PID/fd/N of a host descriptor that has it open."""

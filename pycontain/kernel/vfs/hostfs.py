@@ -82,7 +82,7 @@ class HostFs(Filesystem):
             inode = inode.parent or self.root
         fd = self._root_fd if inode is self.root else inode.fd  # type: ignore[attr-defined]
         if inode is not self.root and not chain:
-            self._entered[inode] = self._entered.pop(inode)  # type: ignore[index, arg-type]
+            self._entered[inode] = self._entered.pop(inode)  # type: ignore[index, call-overload]
         for directory in reversed(chain):
             flags = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
             directory.fd = fd = self._same(directory, os.open(directory.name, flags, dir_fd=fd))

@@ -303,6 +303,8 @@ class ProcFs(Filesystem):
         text = os.fsdecode(name)
         if text not in NET_TEXT:
             return None
+        if name == b"unix":
+            return self._file(directory, name, 0o444, lambda: proctext.net_unix(self.container))
         return self._file(directory, name, 0o444, lambda: proctext.host_text(f"net/{text}"))
 
     # /proc/sys: a tree of fixed names

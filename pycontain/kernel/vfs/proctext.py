@@ -34,6 +34,19 @@ def host_file(pid: int, name: str) -> bytes:
     return read_host(f"/proc/{pid}/{name}")
 
 
+def net_unix(container: Container) -> bytes:
+    """The container's own unix sockets, by its names."""
+    names = container.sockets.inside()
+    head, *lines = host_text("net/unix").splitlines() or [b""]
+    out = [head]
+    for line in lines:
+        fields = line.split()
+        if int(fields[6]) in names:
+            name = (names[int(fields[6])] or b"").replace(b"\0", b"@")
+            out.append(b" ".join(fields[:6]) + b" " + fields[6].rjust(5) + (b" " + name if name else b""))
+    return b"\n".join(out) + b"\n"
+
+
 def cmdline(container: Container, process: Process) -> bytes:
     return host_file(process.pid, "cmdline")
 

@@ -13,6 +13,8 @@ from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from pycontain.kernel.task import Task
 
 OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
@@ -51,6 +53,13 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
         return Tree.open(self, inode, flags)
+
+    def bind(self, inode: Inode, new: socket) -> None:
+        directory = os.open(self.files, os.O_PATH | os.O_CLOEXEC)  # our path may be too long for an address
+        try:
+            new.bind(f"/proc/self/fd/{directory}/{inode.ino}")
+        finally:
+            os.close(directory)
 
     def pin(self, inode: Inode) -> int:
         path = self.backing(inode)

@@ -1,0 +1,75 @@
+"""What a container's unix sockets are called. The host knows them by other names; see calls/socket.py."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.proctext import host_text
+
+FIRST_COLLECTION = 1024
+MOST = 1 << 20  # sockets of one container
+
+Key = tuple[bytes, int, int]  # an abstract name, or (b"", device, inode) of the host's socket file
+
+
+class Credentials(NamedTuple):
+    """Who connected or listens, as SO_PEERCRED tells it: host pid, uid and gid inside."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Name(NamedTuple):
+    """A socket. bound, peer: sun_path as the program gave it, b"" for a peer without a name; None: not bound, not
+    connected. key: where others find it, if it is bound."""
+
+    kind: int
+    who: Credentials
+    bound: bytes | None = None
+    peer: bytes | None = None
+    key: Key | None = None
+    listening: bool = False
+
+
+class UnixSockets:
+    """All unix sockets that the kernel made for a container, by the host's inode number of the socket.
+
+    None is forgotten while it lives: the host lists every unix socket of its network, also those in flight.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[int, Name] = {}
+        self._bound: dict[Key, int] = {}
+        self._limit = FIRST_COLLECTION
+
+    def find(self, ino: int) -> Name | None:
+        return self._names.get(ino)
+
+    def add(self, ino: int, name: Name) -> None:
+        """Raises ENFILE if the container has too many."""
+        if len(self._names) >= self._limit:
+            self._collect()
+        self._names[ino] = name
+        if name.key is not None:
+            self._bound[name.key] = ino
+
+    def listens(self, key: Key) -> bool:
+        """False for a socket of the container that is bound here and does not listen."""
+        name = self._names.get(self._bound.get(key, 0))
+        return name is None or name.key != key or name.listening
+
+    def inside(self) -> dict[int, bytes | None]:
+        """The addresses of all, by inode number, for /proc/net/unix."""
+        return {ino: name.bound for ino, name in self._names.items()}
+
+    def _collect(self) -> None:
+        alive = {int(fields[6]) for line in host_text("net/unix").splitlines()[1:] if len(fields := line.split()) > 6}
+        if alive:  # else the host does not tell
+            self._names = {ino: name for ino, name in self._names.items() if ino in alive}
+            self._bound = {key: ino for key, ino in self._bound.items() if ino in self._names}
+        if len(self._names) >= MOST:
+            fail(errno.ENFILE)
+        self._limit = max(FIRST_COLLECTION, 2 * len(self._names))
