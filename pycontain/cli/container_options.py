@@ -8,7 +8,7 @@ from pycontain.engine.options import ContainerOptions
 _NETWORK = "containers share the host's network for now: a port is reachable as it is"
 _LIMITS = "resource limits are later work"
 _LIMIT_OPTIONS = (
-    "memory-reservation memory-swap memory-swappiness cpus cpu-count cpu-percent cpu-period cpu-quota "
+    "memory-reservation memory-swap memory-swappiness cpu-count cpu-percent cpu-period cpu-quota "
     "cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems pids-limit ulimit shm-size oom-score-adj "
     "blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops "
     "storage-opt io-maxbandwidth io-maxiops"
@@ -18,7 +18,7 @@ _HEALTH_OPTIONS = (
     "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout"
 )
 _PRIVILEGE_OPTIONS = "cap-add cap-drop security-opt device device-cgroup-rule gpus sysctl userns"
-_OTHER_OPTIONS = "annotation cgroup-parent cgroupns ipc isolation log-driver log-opt pid runtime uts"
+_OTHER_OPTIONS = "annotation cgroup-parent cgroupns ipc isolation log-driver log-opt pid uts"
 _PRIVILEGE = "the emulated kernel grants Docker's default capabilities"
 
 CONTAINER_OPTIONS: tuple[Option, ...] = (
@@ -51,7 +51,10 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("user", "u", VALUE, "Run as this user", "NAME|UID[:GROUP|GID]"),
     Option("volume", "v", LIST, "Bind a directory or file of the host", "SOURCE:TARGET[:ro]"),
     Option("workdir", "w", VALUE, "The program's working directory", "PATH"),
-    Option("publish", "p", LATER, "", instead=_NETWORK),
+    Option("publish", "p", LIST, "Publish a machine's port (--runtime vm)", "[[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
+    Option("runtime", "", VALUE, "Run in a virtual machine: vm, or uml", "KIND"),
+    Option("vm-accel", "", VALUE, "How a machine's CPU runs: auto, kvm or tcg", "ACCELERATOR"),
+    Option("cpus", "", VALUE, "A machine's number of CPUs (--runtime vm)", "NUMBER"),
     Option("publish-all", "P", LATER_FLAG, "", instead=_NETWORK),
     Option("expose", "", LATER, "", instead=_NETWORK),
     Option("link", "", LATER, "", instead=_NETWORK),
@@ -62,7 +65,7 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("link-local-ip", "", LATER, "", instead=_NETWORK),
     Option("mac-address", "", LATER, "", instead=_NETWORK),
     Option("domainname", "", LATER, ""),
-    Option("memory", "m", LATER, "", instead=_LIMITS),
+    Option("memory", "m", VALUE, "A machine's memory (--runtime vm)", "SIZE"),
     *(Option(name, "", LATER, "", instead=_LIMITS) for name in _LIMIT_OPTIONS.split()),
     Option("cpu-shares", "c", LATER, "", instead=_LIMITS),
     Option("blkio-weight", "", LATER, "", instead=_LIMITS),
@@ -121,6 +124,7 @@ def container_options(verb: str, values: Values, words: list[str]) -> ContainerO
         )
     if values.text("restart") not in (None, "no", ""):
         raise UsageError(f"{verb}: --restart {values.text('restart')} is not there yet")
+    _machine_options(verb, values, options)
     timeout = values.text("stop_timeout")
     if timeout is not None:
         try:
@@ -128,3 +132,16 @@ def container_options(verb: str, values: Values, words: list[str]) -> ContainerO
         except ValueError:
             raise UsageError(f"{verb}: --stop-timeout {timeout}: not a number of seconds") from None
     return options
+
+
+def _machine_options(verb: str, values: Values, options: ContainerOptions) -> None:
+    """--runtime, and what only machines have so far."""
+    runtime = values.text("runtime") or ""
+    if runtime in ("", "pycontain", "runc"):
+        for key, instead in (("memory", _LIMITS), ("cpus", _LIMITS), ("publish", _NETWORK), ("vm_accel", "")):
+            if key in values:
+                raise UsageError(f"{verb}: --{key.replace('_', '-')} is not there yet", hint=instead or None)
+        return
+    from pycontain.cli.machine_options import machine_options  # containers do without
+
+    options.runtime, options.machine = machine_options(verb, runtime, values)

@@ -46,15 +46,24 @@ class Engine:
             self._store = Store.open(self.root)
         return self._store
 
-    def kernel(self) -> KernelClient:
-        """The kernel, started where it does not run."""
+    def kernel(self, runtime: str = "") -> KernelClient:
+        """The kernel, started where it does not run. runtime "vm" or "uml": the machines' server instead."""
+        if runtime:
+            from pycontain.vm.client import MachineClient  # containers do without
+
+            return MachineClient.ensure(self.root)
         client = self._reach(True)
         assert client is not None
         return client
 
     def running_kernel(self) -> KernelClient | None:
-        """The kernel where it runs, None otherwise."""
-        return self._reach(False)
+        """The kernel where it runs, None otherwise; together with the machines' server where that runs."""
+        kernel = self._reach(False)
+        if self._connect is None and os.path.isdir(os.path.join(self.root, "vm")):
+            from pycontain.vm.client import with_machines  # only where there have been machines
+
+            return with_machines(kernel, self.root)
+        return kernel
 
     def _reach(self, start: bool) -> KernelClient | None:
         if self._kernel is None:

@@ -26,6 +26,7 @@ class ContainerOptions:
         "interactive",
         "label_files",
         "labels",
+        "machine",
         "mounts",
         "name",
         "platform",
@@ -33,6 +34,7 @@ class ContainerOptions:
         "quiet",
         "read_only",
         "remove",
+        "runtime",
         "stop_signal",
         "stop_timeout",
         "tmpfs",
@@ -73,3 +75,7 @@ class ContainerOptions:
         self.pull = "missing"
         self.quiet = False
         self.cidfile: str | None = None
+        self.runtime = ""
+        """"" for the shared kernel, "vm" or "uml" for a machine of its own"""
+        self.machine: dict[str, object] = {}
+        """Of a machine: memory (MiB), cpus, accel, forwards (host address, port, guest port, protocol)."""

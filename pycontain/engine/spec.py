@@ -115,6 +115,9 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
         "log": True,
         "attach": False,
     }
+    if options.runtime:
+        spec["runtime"] = options.runtime
+        spec["machine"] = options.machine
     stop_signal = options.stop_signal or config.get("StopSignal") or ""
     return {
         "Id": container.id,
@@ -159,6 +162,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "DnsOptions": options.dns_options,
             "DnsSearch": options.dns_search,
             "ContainerIDFile": options.cidfile or "",
+            "Runtime": options.runtime or "pycontain",
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         },
         "Spec": spec,

@@ -60,7 +60,7 @@ def start(
     except FileNotFoundError:
         pass
     try:
-        return engine.kernel().start(spec, stdin=stdin)
+        return engine.kernel(str(spec.get("runtime") or "")).start(spec, stdin=stdin)
     except BaseException:
         if remove_on_failure:
             containers.discard(engine, container)

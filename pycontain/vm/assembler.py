@@ -10,7 +10,7 @@ import struct
 
 REGISTERS = {
     name: number
-    for number, name in enumerate("rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split())
+    for number, name in enumerate(["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"])
 }
 JUMPS = {"jmp": b"\xe9", "je": b"\x0f\x84", "jne": b"\x0f\x85", "js": b"\x0f\x88", "jns": b"\x0f\x89", "jle": b"\x0f\x8e"}
 

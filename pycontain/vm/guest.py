@@ -89,7 +89,6 @@ def prepare(modules: Sequence[str], loads: object = None) -> Script:
 
     script = Script()
     table = script.table
-    script.write_file(b"/sys/bus/virtio/drivers_autoprobe", b"0", what="keep drivers from binding")
     for name in modules:
         load_module(table, name)
     script.mount("mount the writable layer", b"tmpfs", b"/c", b"tmpfs", 0, b"mode=0755,size=75%")
@@ -147,21 +146,24 @@ def bind(script: Script, device: str, driver: str) -> None:
     script.write_file(b"/sys/bus/virtio/drivers/" + driver.encode() + b"/bind", device.encode(), what=f"bind {driver}")
 
 
-def mount_root(script: Script, read_only: bool) -> None:
-    """The image (erofs on /dev/vda) below a writable layer in memory."""
+def mount_root(script: Script, read_only: bool) -> list[tuple[int, bytes]]:
+    """The image (erofs on /dev/vda) below a writable layer in memory. Returns what was made for mounts that the
+    image lacks: indices of results, and paths."""
     script.mount("mount the image", b"/dev/vda", b"/c/lower", b"erofs", MS_RDONLY)
     options = b"lowerdir=/c/lower,upperdir=" + UPPER + b",workdir=/c/rw/work,index=off,metacopy=off,redirect_dir=off"
     script.mount("mount the root", b"overlay", ROOT, b"overlay", 0, options)
-    _system(script)
+    made = system_mounts(script)
     if read_only:
         script.must("make the root read-only", "mount", 0, script.table.text(ROOT), 0, MS_REMOUNT | MS_BIND | MS_RDONLY, 0)
+    return made
 
 
-def _system(script: Script) -> None:
+def system_mounts(script: Script) -> list[tuple[int, bytes]]:
     """/dev, /dev/pts, /dev/shm, /sys; /proc is mounted by the program itself, in its own pid namespace."""
     table = script.table
-    for name in (b"dev", b"proc", b"sys"):
-        script.mkdir(ROOT + b"/" + name)
+    made = []
+    for path in (b"/dev", b"/proc", b"/sys"):
+        made.append((script.want(table.call("mkdir", table.text(ROOT + path), 0o755)), path))
     script.mount("mount /dev", b"tmpfs", ROOT + b"/dev", b"tmpfs", MS_NOSUID, b"mode=0755,size=64k")
     for name, major, minor in DEVICES:
         path = table.text(ROOT + b"/dev/" + name)
@@ -175,6 +177,7 @@ def _system(script: Script) -> None:
     script.mount("mount /dev/pts", b"devpts", ROOT + b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options)
     script.mount("mount /dev/shm", b"tmpfs", ROOT + b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777")
     script.mount("mount /sys", b"sysfs", ROOT + b"/sys", b"sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    return made
 
 
 def open_inside(script: Script, path: bytes, flags: int) -> Row:

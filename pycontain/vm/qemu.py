@@ -16,7 +16,8 @@ CONTROL_FD, QMP_FD = 3, 4
 """In QEMU: our ends of the agent's port and of the machine protocol."""
 COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
-    "random.trust_cpu=on cryptomgr.notests mitigations=off rdinit=/init"
+    "random.trust_cpu=on cryptomgr.notests mitigations=off rcupdate.rcu_expedited=1 "
+    "rcupdate.rcu_normal_after_boot=0 rdinit=/init"
 )
 """TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then."""
 

@@ -1,0 +1,416 @@
+"""A running machine: QEMU, the agent in it, and the programs that it runs for us.
+
+One task per machine (pump) keeps a table with ppoll(2) waiting in the guest. Whatever else is to be done is
+sent behind it: the port then has something to read, so that the poll ends and the next table is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from pycontain.errors import CannotRun, ContainerError, MachineError, ProgramNotFound
+from pycontain.vm import accounts, agent, guest
+from pycontain.vm.channel import Channel
+from pycontain.vm.guest import Script, Start
+from pycontain.vm.process import Process
+from pycontain.vm.session import INPUT_LIMIT, Session
+from pycontain.vm.table import BUFFER, Reply, Table
+
+if TYPE_CHECKING:
+    from pycontain.kernel.streams import Log
+
+CHUNK = 1 << 16
+WAITS = 4
+"""Ended programs that one poll can tell of."""
+POLLIN, POLLOUT = 1, 4
+RESIZE_INTERVAL = 0.1
+"""Seconds between two looks at the size of a client's terminal."""
+DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Machine:
+    """process: a QEMU whose guest's agent is listening. signals: the agent's descriptor for SIGCHLD."""
+
+    def __init__(self, process: Process, signals: int) -> None:
+        self.process = process
+        self.channel = Channel(process.control)
+        self.signals = signals
+        self.sessions: list[Session] = []
+        self.namespaces: list[int] = []
+        self.stubs: set[bytes] = set()
+        """Paths in the container that were made only to mount something there."""
+        self.passwd = self.group = b""
+        self.hostname = b""
+        self.paused = False
+        self.ended = asyncio.Event()
+        self.on_end: Callable[[Machine], Coroutine[Any, Any, None]] | None = None
+        self._closing: list[int] = []
+        self._early: dict[int, int] = {}
+        """Wait statuses of programs that ended before their start was told."""
+        self._pump: asyncio.Task[None] | None = None
+        self._resize: asyncio.Task[None] | None = None
+        self._hold = 0
+        self._go_on = asyncio.Event()
+        self._go_on.set()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(process.pidfd, self._qemu_ended)
+
+    @property
+    def init(self) -> Session | None:
+        """The container's first program."""
+        return self.sessions[0] if self.sessions else None
+
+    # -- the guest
+
+    async def exchange(self, table: Table, timeout: float = 15.0) -> Reply:
+        """Have a table carried out; the poll gives way to it."""
+        return await self.channel.exchange(table, timeout)
+
+    async def run(self, script: Script) -> Reply:
+        """As exchange, and every call that must succeed has."""
+        reply = await self.exchange(script.table)
+        script.check(reply)
+        return reply
+
+    async def quiet(self) -> None:
+        """Hold the pump, so that the agent waits for us and for nothing else (before a snapshot)."""
+        self._hold += 1
+        self._go_on.clear()
+        await self.exchange(Table())
+
+    def resume(self) -> None:
+        """The opposite of quiet()."""
+        self._hold -= 1
+        if not self._hold:
+            self._go_on.set()
+
+    # -- programs
+
+    async def start(self, spec: dict[str, Any], log: Log | None, *, init: bool) -> Session:
+        """Start a program. Raises ProgramNotFound, CannotRun, ContainerError, MachineError."""
+        account = accounts.resolve(spec.get("user") or "", spec.get("groups") or [], self.passwd, self.group)
+        session = Session(spec, log)
+        start = Start(
+            args=[os.fsencode(a) for a in spec["args"]],
+            env=_environment(spec, account.home, self.hostname),
+            cwd=os.fsencode(spec.get("cwd") or "/"),
+            uid=account.uid,
+            gid=account.gid,
+            groups=account.groups,
+            terminal=session.terminal,
+            size=session.size,
+            stdin=bool(spec.get("stdin")),
+            init=init,
+            namespaces=[] if init else await self._namespaces(),
+        )
+        reply = await self.run(start.script)
+        session.pid = start.number(reply, "pid")
+        failure = start.failure(reply)
+        if failure is not None:
+            for name in ("master", "stdin", "stdout", "stderr"):
+                if (fd := start.number(reply, name)) >= 0:
+                    self._closing.append(fd)
+            kind = ProgramNotFound if failure[0] == 127 else CannotRun
+            raise kind(failure[1])
+        if session.terminal:
+            master = start.number(reply, "master")
+            session.outputs[master] = 1
+            session.input = master
+        else:
+            session.outputs = {start.number(reply, "stdout"): 1, start.number(reply, "stderr"): 2}
+            session.input = start.number(reply, "stdin")
+        session.status = self._early.pop(session.pid, None)
+        self.sessions.append(session)
+        self.begin()
+        return session
+
+    def begin(self) -> None:
+        """Start to listen to the programs."""
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._keep_polling())
+        else:
+            self.poke()
+        if self._resize is None and any(s.terminal for s in self.sessions):
+            self._resize = asyncio.get_running_loop().create_task(self._watch_sizes())
+
+    def poke(self) -> None:
+        """What is polled for has changed: end the poll that is waiting."""
+        if self.channel.busy <= 1:
+            self.channel.send(Table()).add_done_callback(_seen)
+
+    async def _namespaces(self) -> list[int]:
+        """Descriptors, in the agent, of the first program's namespaces: pid first, the mounts last."""
+        if not self.namespaces:
+            assert self.init is not None
+            script = Script()
+            for name in (b"pid", b"uts", b"ipc", b"mnt"):
+                path = b"/proc/%d/ns/%s" % (self.init.pid, name)
+                script.must("open a namespace", "open", script.table.text(path), guest.O_CLOEXEC)
+            self.namespaces = (await self.run(script)).results
+        return self.namespaces
+
+    async def signal(self, session: Session, number: int) -> None:
+        """Send a signal to a program; nothing happens where it has ended."""
+        if session.status is None:
+            table = Table()
+            table.call("kill", session.pid, number)
+            await self.exchange(table)
+
+    def feed(self, session: Session, data: bytes) -> None:
+        """Input for a program; b"" is its end."""
+        if not data:
+            session.input_ended = True
+        session.pending += data
+        asyncio.get_running_loop().create_task(self._push(session)).add_done_callback(_seen)
+
+    def wants_input(self, session: Session) -> bool:
+        """Whether feed() may be given more now."""
+        return len(session.pending) < INPUT_LIMIT
+
+    async def _push(self, session: Session) -> None:
+        """Give the program what it takes; one piece at a time."""
+        if session.pushing or session.blocked or session.input < 0:
+            return
+        session.pushing = True
+        try:
+            while session.pending and session.input >= 0:
+                piece = bytes(session.pending[:CHUNK])
+                table = Table()
+                table.keep(table.call("write", session.input, table.bytes(piece), len(piece)))
+                result = (await self.exchange(table)).results[0]
+                if result == -11:  # EAGAIN: the poll tells when there is room
+                    session.blocked = True
+                    self.poke()
+                    return
+                if result < 0:
+                    session.pending.clear()
+                    self._end_input(session)
+                    break
+                del session.pending[:result]
+        finally:
+            session.pushing = False
+        if session.input_ended and not session.pending:
+            self._end_input(session)
+
+    def _end_input(self, session: Session) -> None:
+        if session.input >= 0 and not session.terminal:
+            self._closing.append(session.input)
+            session.input = -1
+            self.poke()
+
+    # -- the poll
+
+    async def _keep_polling(self) -> None:
+        try:
+            while self.channel.failure is None:
+                await self._go_on.wait()
+                if self.init is not None and self.init.exit_code is not None:
+                    break
+                await self._poll()
+        except MachineError:
+            pass  # the machine has gone; told below
+        except Exception as error:  # a mistake of ours must not leave a machine without anyone who listens
+            self.channel.fail(f"listen to the guest: {type(error).__name__}: {error}")
+            raise
+        finally:
+            await self._finish()
+
+    async def _poll(self) -> None:
+        script = Script()
+        table = script.table
+        for fd in self._closing:
+            table.call("close", fd)
+        self._closing.clear()
+        watched = [(agent.CONTROL, POLLIN), (self.signals, POLLIN)]
+        reading: list[tuple[Session, int]] = []
+        blocked: list[Session] = []
+        ending = False
+        for session in self.sessions:
+            if session.exit_code is not None:
+                continue
+            ending = ending or session.status is not None
+            if not session.paused or session.status is not None:
+                reading += [(session, fd) for fd in session.outputs]
+                watched += [(fd, POLLIN) for fd in session.outputs]
+            if session.blocked and session.input >= 0:
+                blocked.append(session)
+                watched.append((session.input, POLLOUT))
+        polled = table.bytes(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
+        timeout = table.words([0, 0]) if ending else 0
+        table.call("ppoll", polled, len(watched), timeout, 0, 0)
+        table.call("read", self.signals, table.space(1024), 1024)
+        reads = [script.collect("read", fd, BUFFER, CHUNK, most=CHUNK) for _, fd in reading[:60]]
+        waits = []
+        for _ in range(WAITS):
+            status = table.fixed(8)
+            waits.append((script.want(table.call("wait4", -1, status, 0x40000001, 0)), len(waits)))
+        reply = await self.channel.send(table)
+        drained = set()
+        for index, piece, (session, fd) in zip(reads, reply.pieces, reading, strict=False):
+            result = reply.results[index]
+            if piece:
+                session.output(session.outputs[fd], piece)
+            elif result == 0 or result not in (-11, -4):
+                del session.outputs[fd]
+                self._closing.append(fd)
+            if len(piece) == CHUNK:
+                drained.add(id(session))  # there may be more
+        for session in self.sessions:
+            if session.status is not None and session.exit_code is None and id(session) not in drained:
+                self._closing += list(session.outputs)
+                if session.input >= 0 and session.input not in session.outputs:
+                    self._closing.append(session.input)
+                session.outputs.clear()
+                session.input = -1
+                session.finish()
+        for index, number in waits:
+            pid = reply.results[index]
+            if pid <= 0:
+                continue
+            (status,) = struct.unpack_from("<i", reply.fixed[number])
+            owner = next((s for s in self.sessions if s.pid == pid and s.status is None), None)
+            if owner is not None:
+                owner.status = status
+            else:
+                self._early[pid] = status
+        for session in blocked:
+            session.blocked = False
+            asyncio.get_running_loop().create_task(self._push(session)).add_done_callback(_seen)
+
+    async def _watch_sizes(self) -> None:
+        while self.channel.failure is None:
+            await asyncio.sleep(RESIZE_INTERVAL)
+            for session in self.sessions:
+                if session.slave >= 0 and session.input >= 0 and (size := session.new_size()) is not None:
+                    table = Table()
+                    table.call("ioctl", session.input, 0x5414, table.bytes(struct.pack("<4H", *size, 0, 0)))
+                    self.channel.send(table).add_done_callback(_seen)
+
+    # -- the end
+
+    def _qemu_ended(self) -> None:
+        self.channel.fail("talk to the guest: the machine has ended")
+
+    async def _finish(self) -> None:
+        """The first program has ended, or the machine has gone."""
+        gone = self.channel.failure is not None
+        if gone and self.init is not None and self.init.exit_code is None:
+            reason = f"the machine ended: {self.channel.failure.message if self.channel.failure else ''}"
+            said = self.process.last_words()
+            self.init.output(2, f"pycontain: {reason} (its console: {said})\n".encode())
+        elif not gone and self.on_end is not None:
+            try:
+                await self.on_end(self)
+            except MachineError as error:
+                if self.init is not None:
+                    self.init.output(2, f"pycontain: keep the machine's changes: {error}\n".encode())
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End the machine now."""
+        if self.ended.is_set():
+            return
+        self.ended.set()
+        asyncio.get_running_loop().remove_reader(self.process.pidfd)
+        self.channel.fail("talk to the guest: the machine has ended")
+        if self._resize is not None:
+            self._resize.cancel()
+        self.process.kill()
+        for session in self.sessions:
+            session.finish(137 if session.status is None else None)
+
+
+def _seen(done: asyncio.Future[Any]) -> None:
+    """A failure is told by the pump; nobody waits for this one."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _environment(spec: dict[str, Any], home: bytes, hostname: bytes) -> list[bytes]:
+    given = [os.fsencode(item) for item in spec.get("env") or []]
+    names = {item.partition(b"=")[0] for item in given}
+    out = [] if b"PATH" in names else [DEFAULT_PATH]
+    if b"HOSTNAME" not in names:
+        out.append(b"HOSTNAME=" + hostname)
+    if spec.get("terminal") and b"TERM" not in names:
+        out.append(b"TERM=xterm")
+    out += given
+    if b"HOME" not in names:
+        out.append(b"HOME=" + home)
+    return out
+
+
+async def set_up(machine: Machine, spec: dict[str, Any], devices: dict[str, str]) -> None:
+    """After a clone: the clock, randomness, names, the disk, the container's root and its mounts."""
+    machine.hostname = os.fsencode(spec.get("hostname") or "")
+    script = Script()
+    guest.awake(script, machine.hostname)
+    made = guest.mount_root(script, bool(spec.get("read_only")))
+    script.collect("pread64", guest.open_inside(script, b"etc/machine-id", 0), BUFFER, 64, 0, most=64)
+    guest.read_accounts(script)
+    reply = await machine.run(script)
+    _remember(machine, reply, made)
+    machine_id, machine.passwd, machine.group = reply.pieces
+    if len(machine_id.strip()) == 32:  # the image has one: every machine gets its own
+        await _mount_file(machine, b"/etc/machine-id", os.urandom(16).hex().encode() + b"\n", 0, True)
+    for number, mount in enumerate(spec.get("mounts") or [], 1):
+        await _mount(machine, mount, number)
+
+
+async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
+    target = os.fsencode(mount["target"])
+    read_only = bool(mount.get("read_only"))
+    if mount["type"] == "tmpfs":
+        script = Script()
+        made = _mount_point(script, target, directory=True)
+        options = b"mode=%o" % mount.get("mode", 0o1777) + (b",size=%d" % mount["size"] if mount.get("size") else b"")
+        script.mount(f"mount {mount['target']}", b"tmpfs", guest.ROOT + target, b"tmpfs", int(read_only), options)
+        _remember(machine, await machine.run(script), made)
+        return
+    source = mount["source"]
+    if os.path.isdir(source):
+        raise ContainerError(f"mount {source}: directories cannot be shared with a machine yet")
+    with open(source, "rb") as file:
+        data = file.read((4 << 20) + 1)
+    if len(data) > 4 << 20:
+        raise ContainerError(f"mount {source}: a single file of more than 4 MiB cannot be given to a machine")
+    await _mount_file(machine, target, data, number, read_only)
+
+
+async def _mount_file(machine: Machine, target: bytes, data: bytes, number: int, read_only: bool) -> None:
+    script = Script()
+    made = _mount_point(script, target, directory=False)
+    path = b"/c/files/%d" % number
+    what = f"mount {os.fsdecode(target)}"
+    script.write_file(path, data, guest.O_WRONLY | guest.O_CREAT | guest.O_TRUNC, what=what)
+    source, place = script.table.text(path), script.table.text(guest.ROOT + target)
+    script.must(what, "mount", source, place, 0, guest.MS_BIND, 0)
+    if read_only:
+        script.must(what, "mount", 0, place, 0, guest.MS_BIND | guest.MS_REMOUNT | guest.MS_RDONLY, 0)
+    _remember(machine, await machine.run(script), made)
+
+
+def _mount_point(script: Script, target: bytes, *, directory: bool) -> list[tuple[int, bytes]]:
+    """Make the path where it is not there; the indices of the calls' results, and the paths."""
+    parts = target.strip(b"/").split(b"/")
+    made = []
+    for depth in range(1, len(parts) + (1 if directory else 0)):
+        path = b"/" + b"/".join(parts[:depth])
+        row = script.table.call("mkdir", script.table.text(guest.ROOT + path), 0o755)
+        made.append((script.want(row), path))
+    if not directory:
+        flags = guest.O_WRONLY | guest.O_CREAT | 0o200  # O_EXCL
+        row = script.table.call("open", script.table.text(guest.ROOT + target), flags, 0o644)
+        made.append((script.want(row), target))
+        script.table.call("close", row)
+    return made
+
+
+def _remember(machine: Machine, reply: Reply, made: list[tuple[int, bytes]]) -> None:
+    machine.stubs |= {path for index, path in made if reply.results[index] >= 0}
+
+
