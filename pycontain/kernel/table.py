@@ -20,6 +20,7 @@ from pycontain.kernel.calls import (
     identity,
     ipc,
     names,
+    peer,
     process,
     socket,
     stat,
@@ -80,7 +81,6 @@ _NATIVE = [
     "recvmsg",
     "shutdown",
     "setsockopt",
-    "getsockopt",
     "exit",
     "wait4",
     "fsync",
@@ -278,7 +278,7 @@ _PARTIAL = {
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
-_MODULES = (files, ipc, watch, stat, names, attributes, identity, process, clocks, system, socket, execute)
+_MODULES = (files, ipc, watch, stat, names, attributes, identity, process, clocks, system, socket, peer, execute)
 SCHEDULING = [
     "sched_setparam",
     "sched_getparam",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
+from pycontain.kernel.credentials import OVERFLOW_ID
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.proctext import host_text
 
@@ -22,6 +23,9 @@ class Credentials(NamedTuple):
     gid: int
 
 
+STRANGER = Credentials(0, OVERFLOW_ID, OVERFLOW_ID)  # outside the container, or gone
+
+
 class Name(NamedTuple):
     """A socket. bound, peer: sun_path as the program gave it, b"" for a peer without a name; None: not bound, not
     connected. key: where others find it, if it is bound."""
@@ -31,6 +35,7 @@ class Name(NamedTuple):
     bound: bytes | None = None
     peer: bytes | None = None
     key: Key | None = None
+    other: Credentials | None = None  # of the one who listened, or who made the pair
     listening: bool = False
 
 
@@ -60,6 +65,11 @@ class UnixSockets:
         """False for a socket of the container that is bound here and does not listen."""
         name = self._names.get(self._bound.get(key, 0))
         return name is None or name.key != key or name.listening
+
+    def listener(self, key: Key) -> Credentials:
+        """Who listens there; a stranger if it is not the container's socket."""
+        name = self._names.get(self._bound.get(key, 0))
+        return STRANGER if name is None else name.who
 
     def inside(self) -> dict[int, bytes | None]:
         """The addresses of all, by inode number, for /proc/net/unix."""

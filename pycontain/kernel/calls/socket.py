@@ -79,7 +79,7 @@ def sys_socketpair(task: Task, a: tuple[int, ...]) -> Any:
     for end in socket.socketpair(socket.AF_UNIX, host_kind):
         _close_off(end).setblocking(not kind & O_NONBLOCK)
         fd = end.detach()
-        _remember(task, fd, Name(host_kind, _who(task), peer=b""))
+        _remember(task, fd, Name(host_kind, _who(task), peer=b"", other=_who(task)))
         numbers.append(platform.put_fd(task, fd, bool(kind & O_CLOEXEC)))
     task.write(a[3], struct.pack("<ii", *numbers))
     return 0
@@ -120,7 +120,7 @@ def _address(task: Task, address: int, size: int) -> bytes | None:
     return path if path[:1] == b"\0" else path.split(b"\0", 1)[0]
 
 
-def _unix(task: Task, fd: int) -> Name | None:
+def unix_socket(task: Task, fd: int) -> Name | None:
     """What is known of a unix socket; None for one of another family. One that accept(2) made is connected."""
     container = task.process.container
     info = container.host_stat_of_fd(task.tid, fd)
@@ -164,7 +164,7 @@ def _replace(task: Task, fd: int, new: socket.socket, name: Name) -> int:
 
 def sys_bind(task: Task, a: tuple[int, ...]) -> Any:
     fd = signed(a[0])
-    name = _unix(task, fd)
+    name = unix_socket(task, fd)
     if name is None:
         return NATIVE
     path = _address(task, a[1], a[2])
@@ -229,7 +229,7 @@ def _key(pin: int) -> Key:
 def sys_listen(task: Task, a: tuple[int, ...]) -> Any:
     container = task.process.container
     fd = signed(a[0])
-    name = _unix(task, fd)
+    name = unix_socket(task, fd)
     if name is not None:
         if name.key is None:
             fail(errno.EINVAL)
@@ -241,7 +241,7 @@ def sys_listen(task: Task, a: tuple[int, ...]) -> Any:
 
 def sys_connect(task: Task, a: tuple[int, ...]) -> Any:
     fd = signed(a[0])
-    name = _unix(task, fd)
+    name = unix_socket(task, fd)
     if name is None:
         return NATIVE
     path = _address(task, a[1], a[2])
@@ -274,7 +274,7 @@ def sys_connect(task: Task, a: tuple[int, ...]) -> Any:
         if pin >= 0:
             os.close(pin)
         raise
-    done = name._replace(peer=path, key=None, who=_who(task))
+    done = name._replace(peer=path, key=None, who=_who(task), other=container.sockets.listener(key))
 
     def attempt() -> bool:
         """True when it is over."""
@@ -335,14 +335,14 @@ def _wait(task: Task, attempt: Callable[[], bool], close: Callable[[], None]) ->
 
 
 def sys_getsockname(task: Task, a: tuple[int, ...]) -> Any:
-    name = _unix(task, signed(a[0]))
+    name = unix_socket(task, signed(a[0]))
     if name is None or name.bound == b"":
         return NATIVE  # one that accept(2) made has the name of its listener, as the host knows it
     return _put_address(task, name.bound, a[1], a[2])
 
 
 def sys_getpeername(task: Task, a: tuple[int, ...]) -> Any:
-    name = _unix(task, signed(a[0]))
+    name = unix_socket(task, signed(a[0]))
     if name is None:
         return NATIVE
     if name.peer is None:

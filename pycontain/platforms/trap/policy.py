@@ -46,6 +46,7 @@ NATIVE_PRCTL = (
 )  # fmt: skip
 PRIO_USER = 2  # every process of the host's user
 NEGATIVE = 0x80000000
+PEER_OPTIONS = (17, 59, 77)  # SO_PEERCRED SO_PEERGROUPS SO_PEERPIDFD: of a unix socket they name processes
 AF_INET, AF_INET6 = 2, 10
 
 
@@ -76,6 +77,7 @@ def rules(
     out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, refuse),))
     out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))
     out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
+    out["getsockopt"] = Rule(RET_ALLOW, (Test(2, PEER_OPTIONS, RET_NOTIFY),))
     for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):
