@@ -1,0 +1,470 @@
+"""Unix sockets (path, abstract, pairs, descriptors, names), TCP and UDP on loopback, netlink."""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+import struct
+import threading
+
+from probe import ALICE, Handled, as_user, case, child, describe, look, outcome, put, spawn, tell, until, waited
+
+UNIX, STREAM, DGRAM, SEQ = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET
+
+
+def listener(address: object, kind: int = STREAM) -> socket.socket:
+    s = socket.socket(UNIX, kind)
+    s.bind(address)  # type: ignore[arg-type]
+    s.listen(8)
+    return s
+
+
+@case
+def by_path() -> None:
+    server = listener("sock")
+    look("sock")
+    client = socket.socket(UNIX)
+    client.connect("sock")
+    peer, address = server.accept()
+    print(repr(address), client.getpeername(), repr(client.getsockname()), peer.getsockname(), repr(peer.getpeername()))
+    client.sendall(b"hello")
+    print(peer.recv(10))
+    peer.sendall(b"back")
+    print(client.recv(10))
+    client.close()
+    print(peer.recv(10))
+
+
+@case
+def bind_errors() -> None:
+    put("file")
+    os.mkdir("d")
+    os.symlink("nowhere", "link")
+    a = socket.socket(UNIX)
+    tell("file", a.bind, "file")
+    tell("directory", a.bind, "d")
+    tell("dangling link", a.bind, "link")
+    tell("missing directory", a.bind, "no/sock")
+    tell("below a file", a.bind, "file/sock")
+    tell("slash", a.bind, "sock/")
+    tell("too long", a.bind, "x" * 107)
+    look("x" * 107)
+    b = socket.socket(UNIX)
+    tell("ok", b.bind, "sock")
+    tell("again", b.bind, "other")
+    tell("taken", socket.socket(UNIX).bind, "sock")
+    os.mkdir("closed")
+    as_user(ALICE, lambda: tell("no permission", socket.socket(UNIX).bind, "closed/sock"))
+    os.umask(0o077)
+    socket.socket(UNIX).bind("masked")
+    look("masked")
+
+
+@case
+def connect_errors() -> None:
+    put("file")
+    s = socket.socket(UNIX)
+    tell("missing", s.connect, "no")
+    tell("file", s.connect, "file")
+    tell("directory", s.connect, ".")
+    bound = socket.socket(UNIX)
+    bound.bind("bound")
+    tell("not listening", s.connect, "bound")
+    server = listener("server")
+    server.close()
+    tell("closed", s.connect, "server")
+    tell("abstract, missing", s.connect, "\0no such name")
+    server = listener("seq", SEQ)
+    tell("other kind", s.connect, "seq")
+    server = listener("real")
+    s.connect("real")
+    tell("twice", s.connect, "real")
+    os.chmod("real", 0o600)
+    as_user(ALICE, lambda: tell("no permission", socket.socket(UNIX).connect, "real"))
+    os.chmod("real", 0o002)
+    as_user(ALICE, lambda: tell("write permission", socket.socket(UNIX).connect, "real"))
+    tell("listening", server.connect, "real")
+
+
+@case
+def names_follow_the_file() -> None:
+    server = listener("sock")
+    os.rename("sock", "moved")
+    client = socket.socket(UNIX)
+    tell("old name", client.connect, "sock")
+    tell("new name", client.connect, "moved")
+    print(client.getpeername(), server.getsockname())
+    os.link("moved", "hard")
+    tell("hard link", socket.socket(UNIX).connect, "hard")
+    os.symlink("moved", "soft")
+    tell("symlink", socket.socket(UNIX).connect, "soft")
+    os.unlink("moved")
+    os.unlink("hard")
+    tell("unlinked", socket.socket(UNIX).connect, "moved")
+    again = listener("moved")
+    client = socket.socket(UNIX)
+    client.connect("moved")
+    again.settimeout(1)
+    again.accept()[0].sendall(b"new one")
+    print(client.recv(10))
+
+
+@case
+def relative_names() -> None:
+    os.mkdir("d")
+    os.chdir("d")
+    server = listener("sock")
+    os.chdir("..")
+    s = socket.socket(UNIX)
+    tell("from elsewhere", s.connect, "sock")
+    tell("by path", s.connect, "d/sock")
+    print(s.getpeername(), server.getsockname())
+
+
+@case
+def abstract() -> None:
+    server = listener("\0name\0with\0zeros")
+    client = socket.socket(UNIX)
+    client.connect("\0name\0with\0zeros")
+    print(client.getpeername(), server.getsockname())
+    tell("taken", socket.socket(UNIX).bind, "\0name\0with\0zeros")
+    tell("shorter", socket.socket(UNIX).connect, "\0name")
+    server.close()
+    client.close()
+    tell("free again", socket.socket(UNIX).bind, "\0name\0with\0zeros")
+    s = socket.socket(UNIX)
+    s.bind("")
+    name = s.getsockname()
+    print(type(name), len(name), name[:1])
+
+
+@case
+def pairs() -> None:
+    for kind in (STREAM, SEQ, DGRAM):
+        a, b = socket.socketpair(UNIX, kind)
+        a.send(b"one")
+        a.send(b"two")
+        print(b.recv(10), outcome(b.recv, 10, socket.MSG_DONTWAIT), a.type == kind, repr(a.getsockname()), repr(b.getpeername()))
+    a, b = socket.socketpair(UNIX, STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    print(a.getblocking(), outcome(a.recv, 1), os.get_inheritable(a.fileno()))
+    tell("inet", socket.socketpair, socket.AF_INET, STREAM)
+    tell("bad type", socket.socketpair, UNIX, 77)
+
+
+@case
+def datagram_pair_ends() -> None:
+    """A datagram pair whose other end is closed."""
+    a, b = socket.socketpair(UNIX, DGRAM)
+    a.send(b"")
+    print(b.recv(10))
+    b.close()
+    tell("send", a.send, b"x")
+
+
+@case
+def datagrams() -> None:
+    server = outcome(socket.socket, UNIX, DGRAM)
+    if isinstance(server, str):
+        print(server)
+        return
+    server.bind("dgram")
+    client = socket.socket(UNIX, DGRAM)
+    client.sendto(b"hello", "dgram")
+    print(server.recvfrom(10))
+    client.bind("client")
+    client.connect("dgram")
+    client.send(b"again")
+    print(server.recvfrom(10))
+    server.sendto(b"back", "client")
+    print(client.recvfrom(10))
+    tell("missing", client.sendto, b"x", "no")
+
+
+@case
+def descriptors() -> None:
+    a, b = socket.socketpair()
+    put("f", b"content")
+    fd = os.open("f", os.O_RDONLY)
+    directory = os.open(".", os.O_RDONLY)
+    socket.send_fds(a, [b"x"], [fd, directory])
+    data, fds, flags, _ = socket.recv_fds(b, 10, 4)
+    print(data, len(fds), flags, os.read(fds[0], 10), sorted(os.listdir(fds[1])))
+    print(os.readlink(f"/proc/self/fd/{fds[0]}") == os.readlink(f"/proc/self/fd/{fd}"))
+
+    def other() -> None:
+        _, fds, _, _ = socket.recv_fds(b, 10, 4)
+        print("in a child", os.read(fds[0], 3), os.fstat(fds[0]).st_size, sorted(os.listdir(fds[1])))
+
+    os.lseek(fd, 0, 0)
+    socket.send_fds(a, [b"x"], [fd, directory])
+    child(other)
+    tell("bad descriptor", socket.send_fds, a, [b"x"], [99])
+    socket.send_fds(a, [b"x"], [fd])
+    b.recvmsg(10, 0)
+    print("lost without complaint")
+
+
+@case
+def descriptors_after_close() -> None:
+    """In flight while the sender has closed it."""
+    a, b = socket.socketpair()
+    put("f", b"content")
+    os.mkdir("d")
+    put("d/x")
+    fd, directory = os.open("f", os.O_RDONLY), os.open("d", os.O_RDONLY)
+    socket.send_fds(a, [b"x"], [fd, directory])
+    os.close(fd)
+    os.close(directory)
+    for i in range(200):
+        os.close(os.open(".", os.O_RDONLY))
+    _, fds, _, _ = socket.recv_fds(b, 10, 4)
+    print(os.read(fds[0], 10), os.listdir(fds[1]))
+
+
+@case
+def credentials() -> None:
+    a, b = socket.socketpair()
+    pid, uid, gid = struct.unpack("3i", a.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    print(pid == os.getpid(), uid, gid)
+    server = listener("sock")
+    os.chmod("sock", 0o777)
+    pid = spawn(lambda: as_user_connect("sock"))
+    peer, _ = server.accept()
+    told, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    print(told == pid, uid, gid)
+    peer.close()
+    waited(pid)
+
+
+def as_user_connect(path: str) -> None:
+    from probe import become
+
+    become(ALICE)
+    s = socket.socket(UNIX)
+    s.connect(path)
+    s.recv(1)
+
+
+@case
+def credentials_in_messages() -> None:
+    a, b = socket.socketpair()
+    b.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    a.send(b"x")
+    _, control, _, _ = b.recvmsg(10, 100)
+    for level, kind, data in control:
+        pid, uid, gid = struct.unpack("3i", data)
+        print(level == socket.SOL_SOCKET, kind, pid == os.getpid(), uid, gid)
+    mine = struct.pack("3i", os.getpid(), os.getuid(), os.getgid())
+    tell("own", a.sendmsg, [b"y"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, mine)])
+    tell("false", a.sendmsg, [b"y"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", 1, 5, 5))])
+
+
+@case
+def nonblocking_connect() -> None:
+    server = socket.socket(UNIX)
+    server.bind("sock")
+    server.listen(1)
+    clients = []
+    for _ in range(4):
+        s = socket.socket(UNIX)
+        s.setblocking(False)
+        clients.append((s, outcome(s.connect, "sock")))
+    print([r for _, r in clients][:2], "EAGAIN" in [r for _, r in clients])
+
+
+@case
+def blocking_connect() -> None:
+    """A full backlog makes connect wait until the server accepts."""
+    server = socket.socket(UNIX)
+    server.bind("sock")
+    server.listen(0)
+    first = socket.socket(UNIX)
+    first.connect("sock")
+    done: list[object] = []
+
+    def late() -> None:
+        s = socket.socket(UNIX)
+        done.append(outcome(s.connect, "sock"))
+        s.close()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    import time
+
+    time.sleep(0.05)
+    print(done)
+    server.accept()
+    thread.join(2)
+    print(done)
+
+
+@case
+def accept_is_interrupted() -> None:
+    import signal
+
+    server = listener("sock")
+    seen = Handled(signal.SIGALRM)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0)
+    server.settimeout(None)
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.accept(server.fileno(), None, None)
+    print(result, ctypes.get_errno(), seen.count)
+
+
+@case
+def socket_stat() -> None:
+    import stat
+
+    s = socket.socket(UNIX)
+    info = os.fstat(s.fileno())
+    print(stat.filemode(info.st_mode), info.st_size, info.st_nlink, info.st_uid)
+    print(os.readlink(f"/proc/self/fd/{s.fileno()}") == f"socket:[{info.st_ino}]")
+    tell("open by proc", os.open, f"/proc/self/fd/{s.fileno()}", os.O_RDWR)
+    s.bind("sock")
+    print(os.stat("sock").st_ino != os.fstat(s.fileno()).st_ino)
+    tell("read of the name", os.open, "sock", os.O_RDONLY)
+    tell("seek", os.lseek, s.fileno(), 0, 0)
+    print(describe("sock"))
+
+
+@case
+def close_on_exec_survives_connect() -> None:
+    import fcntl
+
+    listener("sock")
+    for cloexec in (0, socket.SOCK_CLOEXEC):
+        for nonblock in (0, socket.SOCK_NONBLOCK):
+            s = socket.socket(UNIX, STREAM | cloexec | nonblock)
+            fd = os.dup(s.fileno())
+            os.set_inheritable(s.fileno(), not cloexec)
+            s.connect("sock")
+            print(fcntl.fcntl(s.fileno(), fcntl.F_GETFD), bool(fcntl.fcntl(s.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK))
+            os.close(fd)
+
+
+@case
+def options_survive_bind_and_connect() -> None:
+    """Options set before, duplicates made before, and an epoll that watches."""
+    server = listener("sock")
+    s = socket.socket(UNIX)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    copy = os.dup(s.fileno())
+    e = select.epoll()
+    e.register(s.fileno(), select.EPOLLIN)
+    s.connect("sock")
+    peer, _ = server.accept()
+    peer.send(b"x")
+    print("passcred", s.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED))
+    print("duplicate", outcome(lambda: socket.socket(fileno=copy).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)))
+    print("epoll", [events for _, events in e.poll(0.5)])
+
+
+@case
+def tcp() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    client = socket.create_connection(("127.0.0.1", port))
+    peer, address = server.accept()
+    print(address == client.getsockname(), client.getpeername() == ("127.0.0.1", port))
+    client.sendall(b"x" * 100000)
+    client.shutdown(socket.SHUT_WR)
+    total = 0
+    while data := peer.recv(65536):
+        total += len(data)
+    print(total)
+    peer.close()
+    print(client.recv(1))
+    tell("taken", lambda: socket.socket().bind(("127.0.0.1", port)))
+    server.close()
+    tell("refused", socket.create_connection, ("127.0.0.1", port), 2)
+
+
+@case
+def tcp_errors() -> None:
+    s = socket.socket()
+    tell("send", s.send, b"x")
+    tell("name", s.getpeername)
+    print(s.getsockname())
+    tell("listen twice", lambda: (s.listen(), s.listen()))
+    tell("unroutable", socket.socket().bind, ("203.0.113.1", 0))
+    tell("accept of a client", lambda: socket.socket().accept())
+    n = socket.socket()
+    n.setblocking(False)
+    server = socket.create_server(("127.0.0.1", 0))
+    tell("nonblocking", n.connect, server.getsockname())
+    select.select([], [n], [], 1)
+    print(n.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    tell("family", socket.socket, 77)
+    tell("type", socket.socket, socket.AF_INET, 77)
+
+
+@case
+def udp() -> None:
+    a = socket.socket(type=DGRAM)
+    b = socket.socket(type=DGRAM)
+    a.bind(("127.0.0.1", 0))
+    b.sendto(b"hello", a.getsockname())
+    data, address = a.recvfrom(10)
+    a.sendto(b"back", address)
+    print(data, b.recv(10))
+    b.connect(a.getsockname())
+    b.send(b"connected")
+    print(a.recv(20))
+
+
+@case
+def ipv6() -> None:
+    server = outcome(socket.create_server, ("::1", 0), family=socket.AF_INET6)
+    if isinstance(server, str):
+        print(server)
+        return
+    client = socket.create_connection(server.getsockname()[:2])
+    peer, _ = server.accept()
+    peer.send(b"six")
+    print(client.recv(5))
+
+
+@case
+def privileged_ports() -> None:
+    def bind() -> None:
+        tell("port 801", lambda: socket.socket().bind(("127.0.0.1", 801)))
+
+    bind()
+
+
+@case
+def netlink() -> None:
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    tell("bind", s.bind, (0, 0))
+    print(s.getsockname()[0] != 0)
+    print(any(name == "lo" for _, name in socket.if_nameindex()))
+    tell("audit", socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 77)
+
+
+@case
+def names_of_the_host() -> None:
+    print(socket.gethostname())
+    print(socket.getaddrinfo("127.0.0.1", 80, type=STREAM)[0][4])
+
+
+@case
+def scatter_and_gather() -> None:
+    a, b = socket.socketpair()
+    print(a.sendmsg([b"ab", b"cd", b"ef"]))
+    one, two = bytearray(3), bytearray(10)
+    print(b.recvmsg_into([one, two])[0], one, two[:3])
+    print(outcome(b.recvmsg, 1, 0, socket.MSG_DONTWAIT))
+    a.sendall(b"peek")
+    print(b.recv(2, socket.MSG_PEEK), b.recv(10))
+    value = array.array("i", [0])
+    import fcntl
+    import termios
+
+    a.sendall(b"12345")
+    fcntl.ioctl(b, termios.FIONREAD, value)
+    print(value[0])
+    until(lambda: True)
