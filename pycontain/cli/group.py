@@ -11,6 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bootstrap": ("bootstrap:bootstrap", "Make an image out of the host's own programs"),
     "build": ("build:build", "Build an image from a Dockerfile"),
     "commit": ("commit:commit", "Make an image of a container's changes"),
+    "compare": ("compare:compare", "Measure an image as container, as virtual machine and more"),
     "container": ("container:container", "The verbs that work on containers"),
     "cp": ("cp:cp", "Copy files between a container and the host"),
     "create": ("create:", "Create a container, and do not start it"),
@@ -48,6 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "top": ("top:top", "List a container's processes"),
     "unpause": ("pause:unpause", "Let the programs of paused containers go on"),
     "version": ("version:version", "Show versions"),
+    "vm": ("vm:vm", "Virtual machines: make the host ready, snapshots, clones"),
     "wait": ("wait:wait", "Wait until containers end; print their exit codes"),
 }
 """verb -> (module:attribute, what it does). No attribute: the module has TABLE and main (the hot verbs)."""

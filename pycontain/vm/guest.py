@@ -98,9 +98,30 @@ def prepare(modules: Sequence[str], loads: object = None) -> Script:
     mask = table.words([1 << (SIGCHLD - 1)])
     script.must("block SIGCHLD", "rt_sigprocmask", 0, mask, 0, 8)
     script.want(script.must("make a signal descriptor", "signalfd4", -1, mask, 8, O_NONBLOCK | O_CLOEXEC))
+    _network(table)
     limit = table.words([1 << 20, 1 << 20])
     table.call("setrlimit", 7, limit)
     return script
+
+
+def _network(table: Table) -> None:
+    """lo, and eth0 with the address that QEMU's user network gives its only guest (netdevice(7), rt_addr)."""
+
+    def address(text: str) -> bytes:
+        return struct.pack("<HH4s8x", 2, 0, bytes(map(int, text.split("."))))
+
+    def request(name: bytes, value: bytes) -> Ref:
+        return table.bytes(name.ljust(16, b"\0") + value.ljust(24, b"\0"))
+
+    sock = table.call("socket", 2, 2, 0)
+    up = struct.pack("<H", 0x41)  # IFF_UP | IFF_RUNNING
+    table.call("ioctl", sock, 0x8914, request(b"lo", up))
+    table.call("ioctl", sock, 0x8916, request(b"eth0", address("10.0.2.15")))
+    table.call("ioctl", sock, 0x891C, request(b"eth0", address("255.255.255.0")))
+    table.call("ioctl", sock, 0x8914, request(b"eth0", up))
+    route = bytes(8) + address("0.0.0.0") + address("10.0.2.2") + address("0.0.0.0") + struct.pack("<H", 3)
+    table.call("ioctl", sock, 0x890B, table.bytes(route.ljust(120, b"\0")))
+    table.call("close", sock)
 
 
 def devices() -> Script:

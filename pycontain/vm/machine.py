@@ -27,6 +27,8 @@ CHUNK = 1 << 16
 WAITS = 4
 """Ended programs that one poll can tell of."""
 POLLIN, POLLOUT = 1, 4
+NAME_SERVER = b"nameserver 10.0.2.3\n"
+"""QEMU's user network passes questions on to the host's name servers."""
 RESIZE_INTERVAL = 0.1
 """Seconds between two looks at the size of a client's terminal."""
 DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +47,8 @@ class Machine:
         """Paths in the container that were made only to mount something there."""
         self.passwd = self.group = b""
         self.hostname = b""
+        self.own_machine_id = False
+        """/etc/machine-id is a file of ours, /c/files/0 in the guest."""
         self.paused = False
         self.ended = asyncio.Event()
         self.on_end: Callable[[Machine], Coroutine[Any, Any, None]] | None = None
@@ -355,7 +359,8 @@ async def set_up(machine: Machine, spec: dict[str, Any], devices: dict[str, str]
     reply = await machine.run(script)
     _remember(machine, reply, made)
     machine_id, machine.passwd, machine.group = reply.pieces
-    if len(machine_id.strip()) == 32:  # the image has one: every machine gets its own
+    machine.own_machine_id = len(machine_id.strip()) == 32
+    if machine.own_machine_id:  # the image has one: every machine gets its own
         await _mount_file(machine, b"/etc/machine-id", os.urandom(16).hex().encode() + b"\n", 0, True)
     for number, mount in enumerate(spec.get("mounts") or [], 1):
         await _mount(machine, mount, number)
@@ -378,6 +383,8 @@ async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
         data = file.read((4 << 20) + 1)
     if len(data) > 4 << 20:
         raise ContainerError(f"mount {source}: a single file of more than 4 MiB cannot be given to a machine")
+    if target == b"/etc/resolv.conf" and b"nameserver 127." in data:
+        data = NAME_SERVER  # the host's own loopback is out of the guest's reach
     await _mount_file(machine, target, data, number, read_only)
 
 

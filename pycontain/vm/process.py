@@ -46,26 +46,26 @@ class Process:
                 raise MachineError(f"start QEMU: {error.message}", hint=self.last_words()) from None
         return self._qmp
 
-    def load(self, state: str, *, shared: bool, timeout: float = 20) -> None:
+    def load(self, state: str, *, timeout: float = 20) -> None:
         """Load a saved state into a QEMU that was started for it, and let it run. Blocks."""
-        if shared:
-            self.ignore_shared()
-        self.qmp.execute("migrate-set-parameters", max_bandwidth=1 << 40)
-        # the file is opened by us: QEMU needs neither a shell nor cat
-        self.qmp.execute("migrate-incoming", uri=f"exec:cat {_shell(state)}")
-        self.qmp.wait_migrated(timeout)
-        self.qmp.execute("cont")
+        qmp = self.qmp
+        try:
+            self._ignore_shared()
+            qmp.execute("migrate-incoming", uri=f"exec:cat {_shell(state)}")
+            qmp.wait_migrated(timeout)
+            qmp.execute("cont")
+        except MachineError as error:
+            raise MachineError(f"load {state}: {error.message}", hint=self.last_words()) from None
 
-    def save(self, state: str, *, shared: bool, timeout: float = 60) -> None:
-        """Save the state of a stopped machine. Blocks."""
-        if shared:
-            self.ignore_shared()
+    def save(self, state: str, *, timeout: float = 60) -> None:
+        """Save the state of a stopped machine; its memory is in it, unless that is a shared file. Blocks."""
+        self._ignore_shared()
         self.qmp.execute("migrate-set-parameters", max_bandwidth=1 << 40)
         self.qmp.execute("migrate", uri=f"exec:cat > {_shell(state)}")
         self.qmp.wait_migrated(timeout)
 
-    def ignore_shared(self) -> None:
-        """Memory that lies in a shared file is not part of the state."""
+    def _ignore_shared(self) -> None:
+        """Memory that lies in a shared file is not part of the state. Both sides must say so."""
         capability = {"capability": "x-ignore-shared", "state": True}
         self.qmp.execute("migrate-set-capabilities", capabilities=[capability])
 

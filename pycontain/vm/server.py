@@ -260,7 +260,7 @@ class Server:
         described = found.machine(os.path.join(place, "console"), disk, forwards)
         process = Process(self._qemu.path, described, os.path.join(place, "qemu.log"))
         try:
-            await asyncio.to_thread(process.load, os.path.join(found.directory, "state"), shared=True)
+            await asyncio.to_thread(process.load, os.path.join(found.directory, "state"))
         except BaseException:
             process.control.close()
             process.kill()

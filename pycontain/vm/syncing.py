@@ -25,14 +25,14 @@ class Changes:
         self._directory = directory
         self._journal = os.path.join(directory, "journal")
         try:
-            self._length = os.path.getsize(self._journal)
+            self.length = os.path.getsize(self._journal)
         except FileNotFoundError:
-            self._length = 0
+            self.length = 0
 
     async def bring_home(self, machine: Machine) -> None:
         """Write the tree's journal and files. MachineError, OSError."""
-        if self._length:
-            os.truncate(self._journal, self._length)
+        if self.length:
+            os.truncate(self._journal, self.length)
         elif os.path.exists(self._journal):
             os.unlink(self._journal)
         layers = [self._store.layers.get(diff_id) for diff_id in self._layers]

@@ -175,4 +175,4 @@ async def _warm_up(channel: Channel) -> None:
 
 def _save(process: Process, state: str) -> None:
     process.qmp.execute("stop")
-    process.save(state, shared=True)
+    process.save(state)

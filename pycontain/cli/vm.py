@@ -1,0 +1,193 @@
+"""pycontain vm: virtual machines: make the host ready, snapshots, clones."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import click
+
+from pycontain.cli.options import UsageError
+from pycontain.cli.units import age
+from pycontain.cli.units import size as shown_size
+from pycontain.engine import containers, names
+from pycontain.engine.containers import Container, find
+from pycontain.engine.engine import Engine
+from pycontain.engine.spec import kernel_spec
+from pycontain.engine.state import live_containers, state_of
+
+
+@click.group()
+def vm() -> None:
+    """Virtual machines: `run --runtime vm` starts one; here is what only machines can do."""
+
+
+@vm.command()
+def check() -> int:
+    """Show what this host has for machines, and what is missing."""
+    from pycontain.vm.setup import check as look
+
+    findings = look(Engine().root)
+    for finding in findings:
+        mark = {True: "yes", False: "NO", None: "-"}[finding.good]
+        click.echo(f"{mark:4}{finding.what:17}{finding.text}")
+    bad = any(finding.good is False for finding in findings)
+    click.echo("not ready: `pycontain vm setup` tells what to do" if bad else "ready: pycontain run --runtime vm IMAGE")
+    return 1 if bad else 0
+
+
+@vm.command()
+def setup() -> None:
+    """Make this host ready: find QEMU, find or fetch a guest kernel, boot a template."""
+    from pycontain.vm.setup import set_up
+
+    engine = Engine()
+    set_up(engine.root, click.echo)
+    begun = time.monotonic()
+    found = _machines(engine).ask({"op": "template", "settings": {}})
+    click.echo(f"template: {found['memory']} MB, {found['accel']}, ready after {time.monotonic() - begun:.1f} s")
+
+
+@vm.command()
+@click.argument("name", metavar="CONTAINER")
+@click.argument("tag")
+def snapshot(name: str, tag: str) -> None:
+    """Save a running machine with its memory as TAG; it goes on."""
+    engine = Engine()
+    container = find(engine, name)
+    _check_vm(container)
+    done = _machines(engine).ask({"op": "snapshot", "id": container.id, "tag": tag})
+    click.echo(f"{tag}: {shown_size(done['bytes'])}, the machine stood still for {done['stopped']:.2f} s")
+
+
+@vm.command()
+@click.argument("name", metavar="CONTAINER")
+@click.argument("tag")
+def restore(name: str, tag: str) -> None:
+    """Bring a machine back to the state of a snapshot of it; what it did since is lost."""
+    from pycontain.engine.stop import stop
+    from pycontain.vm.snapshot import read
+
+    engine = Engine()
+    container = find(engine, name)
+    _check_vm(container)
+    if read(engine.root, tag)["id"] != container.id:
+        raise UsageError(f"vm restore: {tag} is of another machine", hint=f"pycontain vm clone {tag}")
+    if state_of(container, live_containers(engine)).is_running:
+        stop(engine, container, timeout=0)
+    _machines(engine).ask({"op": "restore", "tag": tag, "spec": kernel_spec(container), "fresh": False})
+    click.echo(container.name)
+
+
+@vm.command()
+@click.argument("tag")
+@click.option("--name", help="The new machine's name.")
+@click.option("-n", "--count", default=1, show_default=True, help="How many.")
+def clone(tag: str, name: str | None, count: int) -> None:
+    """Start new machines from a snapshot, each with its own name, randomness and machine-id."""
+    from pycontain.vm.snapshot import read
+
+    engine = Engine()
+    record: dict[str, Any] = read(engine.root, tag)["record"]
+    machines = _machines(engine)
+    for number in range(count):
+        wanted = name if count == 1 or name is None else f"{name}-{number + 1}"
+        container = _new_container(engine, record, wanted)
+        try:
+            spec = kernel_spec(container)
+            machines.ask({"op": "restore", "tag": tag, "spec": spec, "fresh": True})
+        except BaseException:
+            containers.discard(engine, container)
+            raise
+        click.echo(container.id)
+
+
+def _new_container(engine: Engine, old: dict[str, Any], name: str | None) -> Container:
+    import copy
+
+    identity, place = containers.new_directory(engine)
+    record = copy.deepcopy(old)
+    record.update(Id=identity, Name="", Created=containers.created_now())
+    record["Config"]["Hostname"] = record["Spec"]["hostname"] = identity[:12]
+    record["Spec"].setdefault("machine", {})["forwards"] = []
+    container = Container(identity, place, record)
+    record["Name"] = names.take(engine.root, identity, name)
+    container.save()
+    return container
+
+
+@vm.command("ls")
+def list_snapshots() -> None:
+    """List snapshots."""
+    from pycontain.vm import snapshot as snapshots
+
+    engine = Engine()
+    rows = []
+    for tag in snapshots.tags(engine.root):
+        kept = snapshots.read(engine.root, tag)
+        state = os.stat(os.path.join(snapshots.place(engine.root, tag), "state"))
+        rows.append(
+            (tag, kept["record"]["Name"], kept["record"]["ImageName"], f"{kept['memory']}MB",
+             shown_size(state.st_blocks * 512), age(time.time() - kept["created"] / 1e9) + " ago")
+        )  # fmt: skip
+    widths = [max(len(row[n]) for row in [*rows, HEADERS]) for n in range(len(HEADERS))]
+    for row in [HEADERS, *rows]:
+        click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+HEADERS = ("TAG", "MACHINE", "IMAGE", "MEMORY", "SIZE", "CREATED")
+
+
+@vm.command("rm")
+@click.argument("tags", nargs=-1, required=True)
+def remove(tags: tuple[str, ...]) -> None:
+    """Remove snapshots. Machines that run from one keep what they need."""
+    from pycontain.vm import snapshot as snapshots
+
+    engine = Engine()
+    for tag in tags:
+        snapshots.remove(engine.root, tag)
+        click.echo(tag)
+
+
+@vm.command("export")
+@click.argument("tag")
+@click.option("-o", "--output", metavar="FILE", help="Instead of standard output.")
+def export_snapshot(tag: str, output: str | None) -> None:
+    """Write a snapshot, with its image, as a tar: another host can import it."""
+    from pycontain.vm.moving import export
+
+    if output is None and sys.stdout.isatty():
+        raise UsageError("vm export: a terminal is no place for a tar", hint="give -o FILE")
+    store = Engine().store
+    if output is None:
+        export(store, tag, sys.stdout.buffer)
+        return
+    with open(output, "wb") as file:
+        export(store, tag, file)
+
+
+@vm.command("import")
+@click.argument("source", metavar="FILE|-")
+@click.option("--tag", help="The snapshot's name; else the machine's.")
+def import_snapshot(source: str, tag: str | None) -> None:
+    """Read a snapshot that vm export wrote."""
+    from pycontain.vm.moving import take_in
+
+    store = Engine().store
+    if source == "-":
+        click.echo(take_in(store, sys.stdin.buffer, tag))
+        return
+    with open(source, "rb") as file:
+        click.echo(take_in(store, file, tag))
+
+
+def _machines(engine: Engine) -> Any:
+    return engine.kernel("vm")
+
+
+def _check_vm(container: Container) -> None:
+    if container.spec.get("runtime") != "vm":
+        raise UsageError(f"vm: {container.name} is not a virtual machine", hint="run it with --runtime vm")

@@ -1,0 +1,243 @@
+"""Running machines saved, restored, cloned, and moved: vm/snapshots/TAG/
+
+    state           QEMU's devices and the guest's memory
+    disk kernel initrd   what the machine was made of; hard links where that is possible
+    base/           what the container had changed before the machine's start (journal, files/), if anything
+    snapshot.json   the machine, the container's record, and what we know of the programs in the guest
+
+A snapshot is complete in itself: `vm export` is a tar of it, and another machine of the same kind (same QEMU,
+same CPU features) can load that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+from pycontain.errors import Conflict, MachineError, NotFound
+from pycontain.kernel.streams import Log
+from pycontain.vm import guest, qemu
+from pycontain.vm.home import directory
+from pycontain.vm.machine import Machine
+from pycontain.vm.process import Process
+from pycontain.vm.session import Session
+from pycontain.vm.syncing import Changes
+
+if TYPE_CHECKING:
+    from pycontain.vm.server import Running, Server
+
+FORMAT = 1
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def place(root: str, tag: str) -> str:
+    """A snapshot's directory, whether it is there or not. MachineError for a tag that is none."""
+    if not _TAG.fullmatch(tag):
+        raise MachineError(f"name a snapshot {tag!r}: not a name of letters, digits, . _ and -")
+    return os.path.join(directory(root, "snapshots"), tag)
+
+
+def read(root: str, tag: str) -> dict[str, Any]:
+    """snapshot.json. NotFound."""
+    try:
+        with open(os.path.join(place(root, tag), "snapshot.json"), encoding="utf-8") as file:
+            value: dict[str, Any] = json.load(file)
+    except FileNotFoundError:
+        raise NotFound(f"find snapshot {tag}: there is none", hint="pycontain vm ls lists them") from None
+    if value.get("format") != FORMAT:
+        raise MachineError(f"read snapshot {tag}: it is of another version")
+    return value
+
+
+def tags(root: str) -> list[str]:
+    """All snapshots' names."""
+    folder = directory(root, "snapshots")
+    return sorted(n for n in os.listdir(folder) if os.path.exists(os.path.join(folder, n, "snapshot.json")))
+
+
+def remove(root: str, tag: str) -> None:
+    """NotFound where there is none."""
+    read(root, tag)
+    shutil.rmtree(place(root, tag))
+
+
+async def take(root: str, identity: str, running: Running, tag: str) -> dict[str, Any]:
+    """Save a running machine; it goes on. Returns seconds (stopped, total) and bytes."""
+    target = place(root, tag)
+    if os.path.exists(target):
+        raise Conflict(f"make snapshot {tag}: there is one of that name", hint=f"pycontain vm rm {tag}")
+    scratch = f"{target}~{os.getpid()}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.makedirs(scratch, mode=0o700)
+    machine = running.machine
+    begun = time.monotonic()
+    try:
+        await machine.quiet()
+        try:
+            described = _describe(identity, running)
+            stopped = await asyncio.to_thread(_save, machine.process, os.path.join(scratch, "state"))
+        finally:
+            machine.resume()
+        found = machine.process.machine
+        for name, source in (("disk", found.disk), ("kernel", found.kernel), ("initrd", found.initrd)):
+            _link(source, os.path.join(scratch, name))
+        _keep_base(running, os.path.join(scratch, "base"))
+        described["created"] = time.time_ns()
+        with open(os.path.join(scratch, "snapshot.json"), "w", encoding="utf-8") as file:
+            json.dump(described, file)
+        os.rename(scratch, target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    size = os.stat(os.path.join(target, "state")).st_size
+    return {"stopped": stopped, "seconds": time.monotonic() - begun, "bytes": size}
+
+
+def _save(process: Process, state: str) -> float:
+    begun = time.monotonic()
+    process.qmp.execute("stop")
+    try:
+        process.save(state)
+    finally:
+        process.qmp.execute("cont")
+    return time.monotonic() - begun
+
+
+def _describe(identity: str, running: Running) -> dict[str, Any]:
+    machine = running.machine
+    made = machine.process.machine
+    with open(os.path.join(running.spec["directory"], "config.json"), encoding="utf-8") as file:
+        record = json.load(file)
+    return {
+        "format": FORMAT,
+        "id": identity,
+        "record": record,
+        "accel": made.accel,
+        "memory": made.memory,
+        "cpus": made.cpus,
+        "signals": machine.signals,
+        "namespaces": machine.namespaces,
+        "stubs": [os.fsdecode(path) for path in sorted(machine.stubs)],
+        "hostname": os.fsdecode(machine.hostname),
+        "passwd": os.fsdecode(machine.passwd),
+        "group": os.fsdecode(machine.group),
+        "own_machine_id": machine.own_machine_id,
+        "sessions": [
+            {
+                "pid": s.pid,
+                "outputs": [[fd, stream] for fd, stream in s.outputs.items()],
+                "input": s.input,
+                "terminal": s.terminal,
+                "size": list(s.size),
+            }
+            for s in machine.sessions
+            if s.exit_code is None
+        ],
+    }
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or not ours to link
+        shutil.copyfile(source, target)
+
+
+def _keep_base(running: Running, target: str) -> None:
+    if running.changes is None or not running.changes.length:
+        return
+    os.makedirs(target)
+    source = running.spec["directory"]
+    with open(os.path.join(source, "journal"), "rb") as file, open(os.path.join(target, "journal"), "wb") as out:
+        out.write(file.read(running.changes.length))
+    shutil.copytree(os.path.join(source, "files"), os.path.join(target, "files"))
+
+
+async def restore(server: Server, program: qemu.Qemu, tag: str, spec: dict[str, Any], *, fresh: bool) -> Running:
+    """A machine in the snapshot's state runs the container `spec`. fresh: it is a new one, with a name of its own."""
+    kept = read(server.root, tag)
+    source = place(server.root, tag)
+    container = spec["directory"]
+    _put_base(source, container)
+    run = directory(server.root, "run", spec["id"])
+    ram = os.path.join(run, "ram")
+    with open(ram, "wb") as file:
+        file.truncate(kept["memory"] << 20)
+    forwards = tuple((f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or [])
+    described = qemu.Machine(
+        kept["accel"], kept["memory"], kept["cpus"], os.path.join(source, "kernel"), os.path.join(source, "initrd"),
+        ram, False, os.path.join(run, "console"), os.path.join(source, "disk"), () if fresh else forwards, True,
+    )  # fmt: skip
+    process = Process(program.path, described, os.path.join(run, "qemu.log"))
+    try:
+        await asyncio.to_thread(process.load, os.path.join(source, "state"))
+    except BaseException:
+        process.control.close()
+        process.kill()
+        raise
+    os.unlink(ram)  # private pages; the file was only a hole
+    machine = Machine(process, kept["signals"])
+    log = Log(os.path.join(container, "log")) if spec.get("log") else None
+    try:
+        machine.namespaces = list(kept["namespaces"])
+        machine.stubs = {os.fsencode(path) for path in kept["stubs"]}
+        machine.passwd, machine.group = os.fsencode(kept["passwd"]), os.fsencode(kept["group"])
+        machine.own_machine_id = bool(kept["own_machine_id"])
+        machine.hostname = os.fsencode(spec["hostname"] if fresh else kept["hostname"])
+        await _wake(machine, int(kept["sessions"][0]["pid"]), fresh)
+        for row in kept["sessions"]:
+            machine.sessions.append(_session(row, spec, log))
+    except BaseException:
+        await machine.stop()
+        raise
+    changes = None if spec.get("remove") else Changes(server.store, spec["layers"], container)
+    running = server.adopt(spec["id"], machine, spec, changes, log, machine.sessions[0])
+    for session in machine.sessions:
+        if session.terminal:
+            server.feed_terminal(machine, session)
+    machine.begin()
+    return running
+
+
+async def _wake(machine: Machine, init: int, fresh: bool) -> None:
+    """The clock and randomness are of now; a new machine gets its own name and machine-id."""
+    script = guest.Script()
+    guest.awake(script, machine.hostname)
+    table = script.table
+    if fresh:
+        own = script.must("open our namespace", "open", table.text(b"/proc/self/ns/uts"), guest.O_CLOEXEC)
+        theirs = script.must("open a namespace", "open", table.text(b"/proc/%d/ns/uts" % init), guest.O_CLOEXEC)
+        script.must("enter a namespace", "setns", theirs, guest.CLONE_NEWUTS)
+        script.must("set the host name", "sethostname", table.bytes(machine.hostname), len(machine.hostname))
+        script.must("leave a namespace", "setns", own, guest.CLONE_NEWUTS)
+        table.call("close", own)
+        table.call("close", theirs)
+        if machine.own_machine_id:
+            script.write_file(b"/c/files/0", os.urandom(16).hex().encode() + b"\n", what="write a machine-id")
+    await machine.run(script)
+
+
+def _session(row: dict[str, Any], spec: dict[str, Any], log: Log | None) -> Session:
+    session = Session({**spec, "terminal": row["terminal"], "size": row["size"]}, log)
+    session.pid = int(row["pid"])
+    session.outputs = {int(fd): int(stream) for fd, stream in row["outputs"]}
+    session.input = int(row["input"])
+    return session
+
+
+def _put_base(source: str, container: str) -> None:
+    """The container's own changes are those before the snapshot's machine was started; the rest is in its memory."""
+    for name in ("journal", "files"):
+        path = os.path.join(container, name)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.exists(path):
+            os.unlink(path)
+    base = os.path.join(source, "base")
+    if os.path.isdir(base):
+        shutil.copytree(base, container, dirs_exist_ok=True)
