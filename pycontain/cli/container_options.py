@@ -6,10 +6,10 @@ from pycontain.cli.options import FLAG, LATER, LATER_FLAG, LIST, VALUE, Option, 
 from pycontain.engine.options import ContainerOptions
 
 _NETWORK = "containers share the host's network for now: a port is reachable as it is"
-_LIMITS = "resource limits are later work"
+_LIMITS = "there are --memory, --cpus, --cpuset-cpus, --pids-limit and --ulimit"
 _LIMIT_OPTIONS = (
     "memory-reservation memory-swap memory-swappiness cpu-count cpu-percent cpu-period cpu-quota "
-    "cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems pids-limit ulimit shm-size oom-score-adj "
+    "cpu-rt-period cpu-rt-runtime cpuset-mems shm-size oom-score-adj "
     "blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops "
     "storage-opt io-maxbandwidth io-maxiops"
 )
@@ -17,9 +17,10 @@ _HEALTH = "health checks do not run yet"
 _HEALTH_OPTIONS = (
     "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout"
 )
-_PRIVILEGE_OPTIONS = "cap-add cap-drop security-opt device device-cgroup-rule gpus sysctl userns"
+_PRIVILEGE_OPTIONS = "security-opt device device-cgroup-rule gpus sysctl userns"
 _OTHER_OPTIONS = "annotation cgroup-parent cgroupns ipc isolation log-driver log-opt pid uts"
-_PRIVILEGE = "the emulated kernel grants Docker's default capabilities"
+_PRIVILEGE = "there are --cap-add, --cap-drop and --privileged"
+_LIMIT_KEYS = ("memory", "cpus", "cpuset_cpus", "pids_limit", "ulimit", "cap_add", "cap_drop", "privileged")
 
 CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("add-host", "", LIST, "Add a line to /etc/hosts", "HOST:IP"),
@@ -54,7 +55,13 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("publish", "p", LIST, "Publish a machine's port (--runtime vm)", "[[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
     Option("runtime", "", VALUE, "Run in a virtual machine: vm, or uml", "KIND"),
     Option("vm-accel", "", VALUE, "How a machine's CPU runs: auto, kvm or tcg", "ACCELERATOR"),
-    Option("cpus", "", VALUE, "A machine's number of CPUs (--runtime vm)", "NUMBER"),
+    Option("cpus", "", VALUE, "Processor time, in processors; a machine's number of them", "NUMBER"),
+    Option("cpuset-cpus", "", VALUE, "The processors to run on", "NUMBERS"),
+    Option("pids-limit", "", VALUE, "How many processes and threads there may be", "NUMBER"),
+    Option("ulimit", "", LIST, "Set a resource limit", "NAME=SOFT[:HARD]"),
+    Option("cap-add", "", LIST, "Add a capability", "NAME"),
+    Option("cap-drop", "", LIST, "Drop a capability", "NAME"),
+    Option("privileged", "", FLAG, "Grant every capability that the emulated kernel knows"),
     Option("publish-all", "P", LATER_FLAG, "", instead=_NETWORK),
     Option("expose", "", LATER, "", instead=_NETWORK),
     Option("link", "", LATER, "", instead=_NETWORK),
@@ -65,13 +72,12 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("link-local-ip", "", LATER, "", instead=_NETWORK),
     Option("mac-address", "", LATER, "", instead=_NETWORK),
     Option("domainname", "", LATER, ""),
-    Option("memory", "m", VALUE, "A machine's memory (--runtime vm)", "SIZE"),
+    Option("memory", "m", VALUE, "Memory, with a suffix k, m or g", "SIZE"),
     *(Option(name, "", LATER, "", instead=_LIMITS) for name in _LIMIT_OPTIONS.split()),
     Option("cpu-shares", "c", LATER, "", instead=_LIMITS),
     Option("blkio-weight", "", LATER, "", instead=_LIMITS),
     Option("oom-kill-disable", "", LATER_FLAG, "", instead=_LIMITS),
     *(Option(name, "", LATER, "", instead=_PRIVILEGE) for name in _PRIVILEGE_OPTIONS.split()),
-    Option("privileged", "", LATER_FLAG, "", instead=_PRIVILEGE),
     Option("init", "", LATER_FLAG, ""),
     Option("no-healthcheck", "", LATER_FLAG, "", instead=_HEALTH),
     *(Option(name, "", LATER, "", instead=_HEALTH) for name in _HEALTH_OPTIONS.split()),
@@ -135,13 +141,20 @@ def container_options(verb: str, values: Values, words: list[str]) -> ContainerO
 
 
 def _machine_options(verb: str, values: Values, options: ContainerOptions) -> None:
-    """--runtime, and what only machines have so far."""
+    """--runtime, limits, and what only machines have so far."""
     runtime = values.text("runtime") or ""
     if runtime in ("", "pycontain", "runc"):
-        for key, instead in (("memory", _LIMITS), ("cpus", _LIMITS), ("publish", _NETWORK), ("vm_accel", "")):
+        for key, instead in (("publish", _NETWORK), ("vm_accel", "it belongs to --runtime vm")):
             if key in values:
-                raise UsageError(f"{verb}: --{key.replace('_', '-')} is not there yet", hint=instead or None)
+                raise UsageError(f"{verb}: --{key.replace('_', '-')} is not there for containers", hint=instead)
+        if any(key in values for key in _LIMIT_KEYS):
+            from pycontain.cli.limit_options import limit_options  # most do without
+
+            limit_options(verb, values, options)
         return
+    for key in _LIMIT_KEYS:
+        if key in values and key not in ("memory", "cpus"):
+            raise UsageError(f"{verb}: --{key.replace('_', '-')} is not there for machines")
     from pycontain.cli.machine_options import machine_options  # containers do without
 
     options.runtime, options.machine = machine_options(verb, runtime, values)

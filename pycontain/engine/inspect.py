@@ -28,7 +28,7 @@ def describe_container(engine: Engine, container: Container, state: State | None
             "Running": state.is_running,
             "Paused": state.status == "paused",
             "Restarting": False,
-            "OOMKilled": False,
+            "OOMKilled": state.oom_killed,
             "Dead": False,
             "Pid": state.pid,
             "ExitCode": state.exit_code,

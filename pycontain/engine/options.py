@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class ContainerOptions:
     """The defaults are Docker's. Texts are as the user typed them; engine.spec gives them meaning.
@@ -11,6 +15,8 @@ class ContainerOptions:
 
     __slots__ = (
         "add_hosts",
+        "cap_add",
+        "cap_drop",
         "cidfile",
         "command",
         "dns",
@@ -26,10 +32,12 @@ class ContainerOptions:
         "interactive",
         "label_files",
         "labels",
+        "limits",
         "machine",
         "mounts",
         "name",
         "platform",
+        "privileged",
         "pull",
         "quiet",
         "read_only",
@@ -75,6 +83,11 @@ class ContainerOptions:
         self.pull = "missing"
         self.quiet = False
         self.cidfile: str | None = None
+        self.limits: dict[str, Any] = {}
+        """As kernel/limits.py has them."""
+        self.cap_add: list[str] = []
+        self.cap_drop: list[str] = []
+        self.privileged = False
         self.runtime = ""
         """"" for the shared kernel, "vm" or "uml" for a machine of its own"""
         self.machine: dict[str, object] = {}

@@ -115,6 +115,10 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
         "log": True,
         "attach": False,
     }
+    if options.limits:
+        spec["limits"] = options.limits
+    if options.cap_add or options.cap_drop or options.privileged:
+        spec.update(cap_add=options.cap_add, cap_drop=options.cap_drop, privileged=options.privileged)
     if options.runtime:
         spec["runtime"] = options.runtime
         spec["machine"] = options.machine
@@ -163,6 +167,17 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "DnsSearch": options.dns_search,
             "ContainerIDFile": options.cidfile or "",
             "Runtime": options.runtime or "pycontain",
+            "Memory": options.limits.get("memory", 0),
+            "NanoCpus": options.limits.get("nano_cpus", 0),
+            "PidsLimit": options.limits.get("pids"),
+            "CpusetCpus": ",".join(map(str, options.limits.get("cpuset", []))),
+            "Ulimits": [
+                {"Name": name, "Soft": soft, "Hard": hard}
+                for name, (soft, hard) in options.limits.get("ulimits", {}).items()
+            ],
+            "CapAdd": options.cap_add or None,
+            "CapDrop": options.cap_drop or None,
+            "Privileged": options.privileged,
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         },
         "Spec": spec,

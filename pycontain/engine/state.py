@@ -26,6 +26,7 @@ class State(NamedTuple):
     exit_code: int = 0
     started: int = 0
     finished: int = 0
+    oom_killed: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -52,6 +53,7 @@ def state_of(container: Container, live: Mapping[str, dict[str, Any]]) -> State:
         int(value.get("exit_code") or 0),
         int(value.get("started") or 0),
         int(value.get("finished") or 0),
+        bool(value.get("oom_killed")),
     )
     if state.status == "running":
         row = live.get(container.id)
@@ -68,7 +70,8 @@ def _settled(container: Container, state: State) -> State:
         with open(os.path.join(container.directory, "state.json"), "rb") as file:
             value = json.loads(file.read())
             if value.get("status") == "exited":
-                return State("exited", 0, value["exit_code"], value["started"], value["finished"])
+                killed = bool(value.get("oom_killed"))
+                return State("exited", 0, value["exit_code"], value["started"], value["finished"], killed)
             finished = os.fstat(file.fileno()).st_mtime_ns
     except (FileNotFoundError, ValueError, KeyError):
         finished = state.started

@@ -42,13 +42,13 @@ ULIMITS = {
 
 
 class Limits:
-    """spec["limits"]: {pids, memory (bytes), cpus (float), cpuset ([numbers]), ulimits ({name: [soft, hard]})}."""
+    """spec["limits"]: {pids, memory (bytes), nano_cpus, cpuset ([numbers]), ulimits ({name: [soft, hard]})}."""
 
     def __init__(self, container: Container, values: dict[str, Any]) -> None:
         self._container = container
         self.pids = int(values.get("pids") or 0)
         self.memory = int(values.get("memory") or 0)
-        self.cpus = float(values.get("cpus") or 0)
+        self.cpus = int(values.get("nano_cpus") or 0) / 1e9
         self.cpuset = list(values.get("cpuset") or [])
         self.ulimits = dict(values.get("ulimits") or {})
         self.killed = 0  # processes that the memory limit has cost

@@ -59,18 +59,31 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
 
 
 def _capabilities(spec: dict[str, Any]) -> int:
-    held = ALL_CAPABILITIES if spec.get("privileged") else DEFAULT_CAPABILITIES
-    for field, add in (("cap_add", True), ("cap_drop", False)):
-        for name in spec.get(field) or []:
-            short = name.upper().removeprefix("CAP_")
-            if short == "ALL":
-                bits = ALL_CAPABILITIES
-            elif short in CAP_NAMES:
-                bits = 1 << CAP_NAMES.index(short)
-            else:
-                raise ContainerError(f"capability {name}: there is no such capability")
-            held = held | bits if add else held & ~bits
+    """Docker's set with --cap-drop and --cap-add; ALL comes first whichever side names it."""
+    if spec.get("privileged"):
+        return ALL_CAPABILITIES
+    added = [_capability(name) for name in spec.get("cap_add") or []]
+    dropped = [_capability(name) for name in spec.get("cap_drop") or []]
+    if ALL_CAPABILITIES in added:
+        held, added = ALL_CAPABILITIES, []
+    elif ALL_CAPABILITIES in dropped:
+        held, dropped = 0, []
+    else:
+        held = DEFAULT_CAPABILITIES
+    for bits in dropped:
+        held &= ~bits
+    for bits in added:
+        held |= bits
     return held
+
+
+def _capability(name: str) -> int:
+    short = name.upper().removeprefix("CAP_")
+    if short == "ALL":
+        return ALL_CAPABILITIES
+    if short not in CAP_NAMES:
+        raise ContainerError(f"capability {name}: there is no such capability")
+    return 1 << CAP_NAMES.index(short)
 
 
 def _system_mounts(container: Container, directory: str, spec: dict[str, Any]) -> None:

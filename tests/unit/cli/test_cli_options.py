@@ -25,7 +25,8 @@ from pycontain.cli.run import TABLE as RUN
         (["--", "i", "-x"], {}, ["i", "-x"]),
         (["--entrypoint=", "i"], {"entrypoint": ""}, ["i"]),
         (["-h", "box", "i"], {"hostname": "box"}, ["i"]),
-        (["--privileged=false", "i"], {}, ["i"]),
+        (["--privileged=false", "i"], {"privileged": False}, ["i"]),
+        (["--init=false", "i"], {}, ["i"]),
     ],
 )
 def test_grammar(words: list[str], values: dict[str, object], rest: list[str]) -> None:
@@ -40,10 +41,10 @@ def test_grammar(words: list[str], values: dict[str, object], rest: list[str]) -
         (["--nmae", "x", "i"], "did you mean --name"),
         (["-Z", "i"], "unknown option -Z"),
         (["--rm=maybe", "i"], "neither true nor false"),
-        (["-p", "80:80", "i"], "-p is not there yet"),
-        (["--privileged", "i"], "--privileged is not there yet"),
-        (["-m1g", "i"], "-m is not there yet"),
-        (["--cap-add=ALL", "i"], "--cap-add is not there yet"),
+        (["-P", "i"], "-P is not there yet"),
+        (["--init", "i"], "--init is not there yet"),
+        (["-c1", "i"], "-c is not there yet"),
+        (["--security-opt=x", "i"], "--security-opt is not there yet"),
     ],
 )
 def test_mistakes(words: list[str], message: str) -> None:
