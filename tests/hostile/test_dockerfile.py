@@ -15,11 +15,12 @@ from pycontain.image.reference import Reference
 
 SEED = 20_240_101
 PIECES = [
-    "FROM scratch", "FROM a AS b", "RUN ", "COPY ", "ADD ", "ENV ", "ARG ", "ONBUILD ", "HEALTHCHECK ", "CMD ",
-    "SHELL ", "EXPOSE ", "VOLUME ", "LABEL ", "STOPSIGNAL ", "WORKDIR ", "USER ", "MAINTAINER ", "# escape=`",
-    "--from=", "--chmod=", "--mount=type=cache", "<<EOF", "<<-'A B'", "EOF", "\\\n", "\n", "\n", "\n", " ", "\t",
-    "${", "}", "${x:-", "$x", "'", '"', "\\", "[", "]", '["a"]', "=", "x=1", "#", "\r", "\u2028", "é", "0/tcp",
-    "9-1", "*", "../..", "http://", "CMD", "NONE", "1h", "--", "\x85", "\x1c",
+    "FROM scratch", "FROM a AS b", "RUN ", "COPY ", "ADD ", "ENV ", "ARG ", "ONBUILD ",
+    "HEALTHCHECK ", "CMD ", "SHELL ", "EXPOSE ", "VOLUME ", "LABEL ", "STOPSIGNAL ", "WORKDIR ",
+    "USER ", "MAINTAINER ", "# escape=`", "--from=", "--chmod=", "--mount=type=cache", "<<EOF",
+    "<<-'A B'", "EOF", "\\\n", "\n", "\n", "\n", " ", "\t", "${", "}", "${x:-", "$x", "'", "\"",
+    "\\", "[", "]", "[\"a\"]", "=", "x=1", "#", "\r", "\u2028", "\u00e9", "0/tcp", "9-1", "*",
+    "../..", "http://", "CMD", "NONE", "1h", "--", "\u0085", "\u001c",
 ]  # fmt: skip
 
 
