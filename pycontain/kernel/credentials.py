@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from dataclasses import dataclass, replace
 
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID = (
@@ -86,6 +89,14 @@ DEFAULT_CAPABILITIES = sum(
 ALL_CAPABILITIES = (1 << (CAP_LAST + 1)) - 1
 
 
+def file_capabilities(value: bytes | None) -> tuple[int, int, bool] | None:
+    """(permitted, inheritable, effective) of a security.capability attribute (struct vfs_cap_data, revision 2 or 3)."""
+    if value is None or len(value) not in (20, 24):
+        return None
+    magic, low, low_inheritable, high, high_inheritable = struct.unpack_from("<5I", value)
+    return low | high << 32, low_inheritable | high_inheritable << 32, bool(magic & 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     uid: int = 0
@@ -142,21 +153,35 @@ class Credentials:
     def with_gids(self, gid: int, egid: int, sgid: int) -> Credentials:
         return replace(self, gid=gid, egid=egid, sgid=sgid, fsgid=egid)
 
-    def after_exec(self, mode: int, owner: int, group: int) -> tuple[Credentials, bool]:
-        """The credentials after execve of a file, and whether the dynamic linker must be careful (AT_SECURE)."""
+    def after_exec(
+        self, mode: int, owner: int, group: int, capabilities: bytes | None = None
+    ) -> tuple[Credentials, bool]:
+        """The credentials after execve of a file, and whether the dynamic linker must be careful (AT_SECURE).
+
+        capabilities: the file's security.capability. Raises EPERM where it wants more than may be had.
+        """
         euid, egid = self.euid, self.egid
         if not self.no_new_privs:
             if mode & 0o4000:
                 euid = owner
             if mode & 0o2010 == 0o2010:
                 egid = group
-        root = 0 in (self.uid, euid)
         ambient = 0 if (euid, egid) != (self.euid, self.egid) else self.ambient
-        permitted = (self.inheritable | self.bounding) & self.bounding if root else ambient
-        if root and self.uid == 0 and euid == 0:
+        held = file_capabilities(capabilities) if not self.no_new_privs else None
+        if held is not None and not (euid == 0 and self.uid != 0):
+            ambient = 0
+        gained = 0
+        if held is not None:
+            gained = held[0] & self.bounding | held[1] & self.inheritable
+            if held[2] and held[0] & ~gained:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        if 0 in (self.uid, euid) and (held is None or self.uid == 0):  # root; not a setuid file with its own set
             permitted = self.inheritable | self.bounding
-        effective = permitted if euid == 0 else ambient
-        secure = (euid, egid) != (self.uid, self.gid)
+            effective = permitted if euid == 0 else ambient
+        else:
+            permitted = gained | ambient
+            effective = permitted if held is not None and held[2] else ambient
+        secure = (euid, egid) != (self.uid, self.gid) or (self.uid != 0 and bool(permitted & ~ambient))
         return (
             replace(
                 self,

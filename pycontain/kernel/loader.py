@@ -96,10 +96,19 @@ class Loader:
 
 
 def _script(head: bytes) -> Script:
-    line = head[2:SCRIPT_LINE].split(b"\n", 1)[0]
-    if len(head) >= SCRIPT_LINE and b"\n" not in head[:SCRIPT_LINE] and b" " not in line.strip():
-        fail(errno.ENOEXEC)  # the interpreter's name itself may be cut off
-    words = line.strip(b" \t").split(None, 1)
-    if not words:
+    """What load_script of Linux (fs/binfmt_script.c) makes of the first line: it looks at 256 bytes, and only
+    spaces, tabs and NUL separate."""
+    buffer = head[:SCRIPT_LINE].ljust(SCRIPT_LINE, b"\0")
+    line, newline, _ = buffer[2:].partition(b"\n")
+    if not newline:
+        line = buffer[2 : SCRIPT_LINE - 1]
+        start = line.lstrip(b" \t")
+        if not any(separator in start for separator in (b" ", b"\t", b"\0")):
+            fail(errno.ENOEXEC)  # all blank, or the interpreter's name itself may be cut off
+    line = line.strip(b" \t")
+    end = next((at for at, byte in enumerate(line) if byte in b" \t\0"), len(line))
+    interpreter = line[:end]
+    if not line:
         fail(errno.ENOEXEC)
-    return Script(words[0], words[1].strip(b" \t") if len(words) > 1 else None)
+    argument = line[end:].lstrip(b" \t").split(b"\0", 1)[0] if line[end : end + 1] in (b" ", b"\t") else b""
+    return Script(interpreter, argument or None)

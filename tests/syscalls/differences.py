@@ -12,6 +12,7 @@ DIFFERENCES: dict[str, str] = {
     "contents/locks_of_directories": "every open of a directory is an object of its own to the host",
     "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
     "contents/unnamed_temporary_files": "O_TMPFILE answers EOPNOTSUPP",
+    "executing/deleted_program": "/proc/PID/exe is the path at the time of execve",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as on file systems without whiteouts",
     "opening/path_descriptors_in_native_calls": (
         "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that"
@@ -19,4 +20,5 @@ DIFFERENCES: dict[str, str] = {
     "opening/status_flags_of_directories": (
         "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW"
     ),
+    "processes/waitid_tells_the_user": "siginfo comes from the host, which knows processes under its own user",
 }

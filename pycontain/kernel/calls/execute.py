@@ -20,6 +20,7 @@ from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, need
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import path_of, resolve
 from pycontain.platforms.base import Program
 
@@ -49,7 +50,15 @@ def sys_execveat(task: Task, a: tuple[int, ...]) -> Any:
         node, shown = found, b"/dev/fd/%d" % signed(a[0])
     else:
         fail(errno.ENOENT)
-    return execute(task, node, shown, a[1] + len(path), a[2], a[3])
+    inaccessible = shown is not path and _closes_on_exec(task, signed(a[0]))
+    return execute(task, node, shown, a[1] + len(path), a[2], a[3], inaccessible)
+
+
+def _closes_on_exec(task: Task, fd: int) -> bool:
+    for line in host_file(task.tid, f"fdinfo/{fd}").splitlines():
+        if line.startswith(b"flags:"):
+            return bool(int(line.split()[1], 8) & os.O_CLOEXEC)
+    return False
 
 
 def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
@@ -75,22 +84,27 @@ def open_program(task: Task, node: Node) -> int:
     return node.mount.fs.open(inode, os.O_RDONLY, task)
 
 
-def execute(task: Task, node: Node, path: bytes, empty: int, argv: int, envp: int) -> Any:
+def execute(
+    task: Task, node: Node, path: bytes, empty: int, argv: int, envp: int, inaccessible: bool = False
+) -> Any:
+    """inaccessible: path goes through a descriptor that is closed before an interpreter could open it."""
     strings: list[bytes] = []
     replaced = 0
     shown = path
     container = task.process.container
-    for _ in range(MAX_SCRIPTS):
+    for _ in range(MAX_SCRIPTS + 1):
         inode = node.inode
         fd = open_program(task, node)
         try:
             real = path_of(container.root, node)
             return _start(
                 task, fd, path, real, empty, argv, envp, inode.mode, inode.uid, inode.gid,
-                (strings, replaced) if strings else None, os.path.basename(shown),
+                (strings, replaced) if strings else None, inode.xattrs,
             )  # fmt: skip
         except Script as script:
             os.close(fd)
+            if inaccessible:
+                fail(errno.ENOENT)  # the interpreter could not open a close-on-exec descriptor
             head = [script.interpreter, script.argument] if script.argument else [script.interpreter]
             if strings:
                 strings = [*head, shown, *strings[1:]]
@@ -116,7 +130,7 @@ def _start(
     owner: int,
     group: int,
     script: tuple[list[bytes], int] | None = None,
-    name: bytes = b"",
+    xattrs: dict[bytes, bytes] | None = None,
 ) -> Any:
     container = task.process.container
     kernel = container.kernel
@@ -129,14 +143,20 @@ def _start(
         except (OSError, Script):
             os.close(interpreter_fd)
             fail(errno.ELIBBAD)
-    who, secure = task.process.credentials.after_exec(mode, owner, group)
+    capabilities = xattrs.get(b"security.capability") if xattrs else None
+    try:
+        who, secure = task.process.credentials.after_exec(mode, owner, group, capabilities)
+    except PermissionError:
+        if interpreter_fd >= 0:
+            os.close(interpreter_fd)
+        raise
     program = Program(
         binary,
         fd,
         interpreter,
         interpreter_fd,
         path,
-        name or os.path.basename(path),
+        os.path.basename(path),
         argv,
         envp,
         script,

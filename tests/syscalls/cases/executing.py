@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 
-from probe import ALICE, AT_EMPTY_PATH, AT_FDCWD, as_user, case, child, get, outcome, put, raw, run, spawn, tell, until, waited
+from probe import ALICE, AT_EMPTY_PATH, AT_FDCWD, as_user, case, child, get, name_of, outcome, put, raw, run, spawn, tell, until, waited
 
 SHOW = "/programs/showargs"
 
@@ -123,13 +123,9 @@ def errors() -> None:
     put("notexecutable", b"#!/bin/sh\n", 0o644)
     put("elf", b"\x7fELF" + bytes(100), 0o755)
     put("short", b"\x7fELF", 0o755)
-    elf32 = bytearray(get("/usr/bin/true")[:4096])
-    elf32[4] = 1
-    put("elf32", bytes(elf32), 0o755)
     other = bytearray(get("/usr/bin/true"))
     other[18:20] = struct.pack("<H", 183)
     put("aarch64", bytes(other), 0o755)
-    put("truncated", get("/usr/bin/true")[:1000], 0o755)
     core = bytearray(get("/usr/bin/true"))
     core[16:18] = struct.pack("<H", 4)
     put("core", bytes(core), 0o755)
@@ -138,9 +134,10 @@ def errors() -> None:
     put("relocatable", bytes(relocatable), 0o755)
     os.symlink("self", "self")
     os.symlink("nowhere", "dangling")
-    for path in ("missing", "text", "empty", "notexecutable", "elf", "short", "elf32", "aarch64", "truncated", "core", "relocatable",
+    for path in ("missing", "text", "empty", "notexecutable", "elf", "short", "aarch64", "core", "relocatable",
                  ".", "/", "/dev/null", "self", "dangling", "text/x", "", "n" * 256):  # fmt: skip
-        print(path[:20], outcome(os.execv, path, ["x"]))
+        code = as_child(path)
+        print(path[:20], name_of(code) if code > 0 else code)
 
 
 @case
@@ -242,11 +239,12 @@ def signals_after_exec() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    code = "print(*[l for l in open('/proc/self/status') if l.startswith(('SigBlk', 'SigIgn', 'SigCgt'))], sep='')"
     sys.stdout.flush()
     if (pid := os.fork()) == 0:
+        for number in (32, 33):  # glibc's own, which posix_spawn leaves ignored in whatever it starts
+            ctypes.CDLL(None).syscall(13, number, ctypes.byref(ctypes.create_string_buffer(32)), None, 8)
         os.execv("/bin/grep", ["grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status"])
-    print(waited(pid), len(code) > 0)
+    print(waited(pid))
 
 
 @case

@@ -97,7 +97,7 @@ def stop_inside_a_call() -> None:
 def waitid() -> None:
     pid = spawn(lambda: 3)
     info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    print(info.si_pid == pid, info.si_uid, info.si_signo == signal.SIGCHLD, info.si_status, info.si_code == os.CLD_EXITED)
+    print(info.si_pid == pid, info.si_signo == signal.SIGCHLD, info.si_status, info.si_code == os.CLD_EXITED)
     info = os.waitid(os.P_ALL, 0, os.WEXITED)
     print(info.si_status, outcome(os.waitid, os.P_ALL, 0, os.WEXITED))
     pid = spawn(time.sleep, 5)
@@ -106,6 +106,12 @@ def waitid() -> None:
     info = os.waitid(os.P_PID, pid, os.WEXITED)
     print(info.si_status, info.si_code == os.CLD_KILLED)
     tell("no options", os.waitid, os.P_ALL, 0, 0)
+
+
+@case
+def waitid_tells_the_user() -> None:
+    pid = spawn(lambda: 3)
+    print(os.waitid(os.P_PID, pid, os.WEXITED).si_uid)
 
 
 @case
