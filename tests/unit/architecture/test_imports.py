@@ -25,9 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"errors", "image", "store"},
     "platforms": {"errors"},
     "kernel": {"errors", "image", "store", "unionfs", "platforms"},
-    "vm": {"errors", "image", "store", "unionfs"},
+    "vm": {"errors", "image", "store", "unionfs", "kernel"},
     "build": {"errors", "image", "store", "unionfs", "client", "kernel"},
-    "engine": {"errors", "image", "store", "unionfs", "client", "kernel", "build"},
+    "engine": {"errors", "image", "store", "unionfs", "client", "kernel", "build", "vm"},
     "compare": {"errors", "image", "store", "unionfs", "engine", "vm", "kernel"},
     "registry": {"errors", "image"},
 }
