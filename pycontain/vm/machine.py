@@ -385,15 +385,18 @@ async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
         raise ContainerError(f"mount {source}: a single file of more than 4 MiB cannot be given to a machine")
     if target == b"/etc/resolv.conf" and b"nameserver 127." in data:
         data = NAME_SERVER  # the host's own loopback is out of the guest's reach
-    await _mount_file(machine, target, data, number, read_only)
+    await _mount_file(machine, target, data, number, read_only, os.stat(source).st_mode & 0o777)
 
 
-async def _mount_file(machine: Machine, target: bytes, data: bytes, number: int, read_only: bool) -> None:
+async def _mount_file(
+    machine: Machine, target: bytes, data: bytes, number: int, read_only: bool, mode: int = 0o644
+) -> None:
     script = Script()
     made = _mount_point(script, target, directory=False)
     path = b"/c/files/%d" % number
     what = f"mount {os.fsdecode(target)}"
     script.write_file(path, data, guest.O_WRONLY | guest.O_CREAT | guest.O_TRUNC, what=what)
+    script.table.call("chmod", script.table.text(path), mode)
     source, place = script.table.text(path), script.table.text(guest.ROOT + target)
     script.must(what, "mount", source, place, 0, guest.MS_BIND, 0)
     if read_only:

@@ -1,0 +1,36 @@
+"""The report as a table for a terminal."""
+
+from __future__ import annotations
+
+from pycontain.compare.report import METRICS, Report
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash where there is nothing."""
+    if value is None:
+        return "-"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def table(report: Report) -> str:
+    """One line per quantity, one column per way to run the image."""
+    head = ["", *(row.name for row in report.rows)]
+    lines = [head]
+    for metric in METRICS:
+        title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+        lines.append([title, *(number(row.value(metric.key)) for row in report.rows)])
+    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+    out = [
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]
+    out += ["", "the boundary between guest and host:"]
+    out += [f"  {row.name}: {row.boundary}" for row in report.rows]
+    problems = [f"  {row.name}, {key}: {reason}" for row in report.rows for key, reason in row.failures.items()]
+    if problems or report.missing:
+        out += ["", "not measured:", *(f"  {line}" for line in report.missing), *problems]
+    return "\n".join(out)
