@@ -13,15 +13,15 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pycontain.unionfs import journal as journals
+from pycontain.unionfs import records
+from pycontain.unionfs.copying import copy_bytes
 from pycontain.unionfs.image import MAX_LINKS, ImageTree
 from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode, Stat
 
 NAME_MAX, PATH_MAX = 255, 4096
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
-COPY_CHUNK = 1 << 30
 OPEN_FLAGS = (
     os.O_ACCMODE
     | os.O_APPEND
@@ -65,8 +65,10 @@ class Tree:
     def load(cls, image: ImageTree, directory: str, *, journal: bool = False) -> Tree:
         """The tree that a directory's journal describes."""
         tree = cls(image, directory)
+        replay = records.Replay(image, tree.changed)
         for record in journals.read(os.path.join(directory, "journal")):
-            tree._replay(record)
+            replay.apply(record)
+        tree._next_ino = replay.next_ino
         if journal:
             tree._journal = journals.Journal(os.path.join(directory, "journal"))
         return tree
@@ -545,80 +547,6 @@ class Tree:
         inode.content = None
         self._record(inode)
 
-    # -- journal
-
     def _record(self, inode: Inode) -> None:
-        if self._journal is None:
-            return
-        content = inode.content
-        kept = None if content is None else str(content) if isinstance(content, HostFile) else True
-        parent = inode.parent.ino if inode.parent is not None else 0
-        self._journal.append(
-            (
-                inode.ino,
-                inode.mode,
-                inode.uid,
-                inode.gid,
-                inode.mtime,
-                inode.ctime,
-                inode.rdev,
-                inode.nlink,
-                inode.target,
-                inode.xattrs,
-                kept,
-                inode.size,
-                parent,
-                inode.name,
-            )
-        )
-
-    def _find(self, ino: int) -> Inode | None:
-        mine = self.changed.get(ino)
-        if mine is None and ino < self.image.next_ino:
-            mine = self.image.inodes[ino]
-        return mine
-
-    def _replay(self, record: list[Any]) -> None:
-        if len(record) == 4:
-            number, name, child, now = record
-            directory = self._find(number)
-            if directory is None:
-                return
-            directory = self._own(directory)
-            assert directory.children is not None
-            node = self._find(child) if child else None
-            if node is None:
-                directory.children.pop(name, None)  # the inode stays: a rename enters it elsewhere next
-            else:
-                directory.children[name] = node
-            directory.mtime = directory.ctime = now
-            return
-        ino, mode, uid, gid, mtime, ctime, rdev, nlink, target, xattrs, content, size, parent, name = record
-        inode = self._find(ino)
-        if inode is None:
-            inode = self.changed[ino] = Inode(ino, mode, uid, gid, mtime)
-            self._next_ino = max(self._next_ino, ino + 1)
-        else:
-            inode = self._own(inode)
-        inode.mode, inode.uid, inode.gid, inode.rdev, inode.nlink = mode, uid, gid, rdev, nlink
-        inode.mtime, inode.ctime, inode.target, inode.xattrs, inode.size = mtime, ctime, target, xattrs, size
-        inode.name, inode.parent = name, self._find(parent)
-        if content is None:
-            inode.content = None
-        elif content is not True:
-            inode.content = HostFile(content)
-
-
-def copy_bytes(source: int, target: int) -> None:
-    """Copy a whole file between descriptors, sharing extents where the host can."""
-    offset, size = 0, os.fstat(source).st_size
-    while offset < size:
-        try:
-            done = os.copy_file_range(source, target, min(COPY_CHUNK, size - offset), offset)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
-                raise
-            done = os.sendfile(target, source, offset, min(COPY_CHUNK, size - offset))
-        if done == 0:
-            break
-        offset += done
+        if self._journal is not None:
+            self._journal.append(records.of_inode(inode))
