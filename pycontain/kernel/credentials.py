@@ -19,7 +19,23 @@ CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_MKNOD, CAP_A
     29,
     31,
 )
-CAP_SYS_ADMIN = 21
+CAP_LINUX_IMMUTABLE, CAP_SYS_ADMIN, CAP_MAC_OVERRIDE = 9, 21, 32
+# what a file system user id of 0 brings (capability.h, CAP_FS_MASK)
+FILE_CAPABILITIES = sum(
+    1 << c
+    for c in (
+        CAP_CHOWN,
+        CAP_DAC_OVERRIDE,
+        CAP_DAC_READ_SEARCH,
+        CAP_FOWNER,
+        CAP_FSETID,
+        CAP_LINUX_IMMUTABLE,
+        CAP_MKNOD,
+        CAP_MAC_OVERRIDE,
+    )
+)
+SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP = 1, 4
+SECUREBITS_LOCKS, SECUREBITS_ALL = 0xAAA, 0xFFF
 OVERFLOW_ID = 65534  # of a user who has no number inside
 CAP_LAST = 40
 CAP_NAMES = [
@@ -131,14 +147,16 @@ class Credentials:
 
     def with_uids(self, uid: int, euid: int, suid: int) -> Credentials:
         """New user ids with their effect on capabilities (capabilities(7), Effect of user ID changes)."""
-        was_root = 0 in (self.uid, self.euid, self.suid)
         permitted, effective, ambient = self.permitted, self.effective, self.ambient
-        if was_root and 0 not in (uid, euid, suid) and not self.keep_capabilities:
-            permitted = effective = ambient = 0
-        if self.euid == 0 and euid != 0:
-            effective = 0
-        elif self.euid != 0 and euid == 0:
-            effective = permitted
+        if not self.securebits & SECBIT_NO_SETUID_FIXUP:
+            if 0 in (self.uid, self.euid, self.suid) and 0 not in (uid, euid, suid):
+                if not self.keep_capabilities:
+                    permitted = effective = 0
+                ambient = 0
+            if self.euid == 0 and euid != 0:
+                effective = 0
+            elif self.euid != 0 and euid == 0:
+                effective = permitted
         return replace(
             self,
             uid=uid,
@@ -149,6 +167,16 @@ class Credentials:
             effective=effective,
             ambient=ambient,
         )
+
+    def with_fsuid(self, uid: int) -> Credentials:
+        """A new file system user id, with its effect on the capabilities that concern files."""
+        effective = self.effective
+        if not self.securebits & SECBIT_NO_SETUID_FIXUP:
+            if self.fsuid == 0 and uid != 0:
+                effective &= ~FILE_CAPABILITIES
+            elif self.fsuid != 0 and uid == 0:
+                effective |= self.permitted & FILE_CAPABILITIES
+        return replace(self, fsuid=uid, effective=effective)
 
     def with_gids(self, gid: int, egid: int, sgid: int) -> Credentials:
         return replace(self, gid=gid, egid=egid, sgid=sgid, fsgid=egid)
@@ -175,7 +203,8 @@ class Credentials:
             gained = held[0] & self.bounding | held[1] & self.inheritable
             if held[2] and held[0] & ~gained:
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        if 0 in (self.uid, euid) and (held is None or self.uid == 0):  # root; not a setuid file with its own set
+        root = 0 in (self.uid, euid) and not self.securebits & SECBIT_NOROOT
+        if root and (held is None or self.uid == 0):  # not a setuid file with a set of its own
             permitted = self.inheritable | self.bounding
             effective = permitted if euid == 0 else ambient
         else:

@@ -234,8 +234,6 @@ _REFUSED = {
     "migrate_pages": (errno.EPERM, "other processes' memory"),
     "move_pages": (errno.EPERM, "other processes' memory"),
     "get_robust_list": (errno.EPERM, "other processes' memory"),
-    "rt_sigqueueinfo": (errno.ENOSYS, "not there yet: queued signals to other processes"),
-    "rt_tgsigqueueinfo": (errno.ENOSYS, "not there yet: queued signals to other processes"),
     "modify_ldt": (errno.ENOSYS, "16-bit segments"),
     "landlock_create_ruleset": (errno.ENOSYS, "the platform's own layer comes first"),
     "landlock_add_rule": (errno.ENOSYS, "the platform's own layer comes first"),

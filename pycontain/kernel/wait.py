@@ -32,6 +32,9 @@ class Waits:
         """The call is about to be answered."""
         self._waiting.pop(task, None)
 
+    def waiting(self, process: Process) -> bool:
+        return any(task.process is process for task in self._waiting)
+
     def gone(self, task: Task) -> None:
         cancel = self._waiting.pop(task, None)
         if cancel is not None:

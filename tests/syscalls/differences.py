@@ -13,6 +13,8 @@ DIFFERENCES: dict[str, str] = {
     "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
     "contents/unnamed_temporary_files": "O_TMPFILE answers EOPNOTSUPP",
     "executing/deleted_program": "/proc/PID/exe is the path at the time of execve",
+    "identity/groups_given_twice": "supplementary groups are a set",
+    "identity/identity_of_one_thread": "credentials belong to a process, not to a thread; libc keeps threads alike",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as on file systems without whiteouts",
     "opening/path_descriptors_in_native_calls": (
         "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that"
@@ -20,5 +22,7 @@ DIFFERENCES: dict[str, str] = {
     "opening/status_flags_of_directories": (
         "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW"
     ),
+    "processes/clones": "CLONE_FS between processes is not seen: clone is native",
     "processes/waitid_tells_the_user": "siginfo comes from the host, which knows processes under its own user",
+    "signals/which_user_sent": "siginfo comes from the host, which knows processes under its own user",
 }

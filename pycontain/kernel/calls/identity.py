@@ -7,7 +7,7 @@ import struct
 from dataclasses import replace
 
 from pycontain.kernel.abi import signed
-from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_SETGID, CAP_SETPCAP, CAP_SETUID
+from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, Credentials
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.filesystem import fail
 
@@ -45,6 +45,15 @@ def sys_getresgid(task: Task, a: tuple[int, ...]) -> int:
     return 0
 
 
+def _become(task: Task, new: Credentials) -> None:
+    """A process that changes who it is does not show itself to others any more (prctl(2), PR_SET_DUMPABLE)."""
+    process = task.process
+    old = process.credentials
+    if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid):
+        process.dumpable = 0
+    process.credentials = new
+
+
 def _id(value: int) -> int:
     return value & 0xFFFFFFFF
 
@@ -54,9 +63,9 @@ def sys_setuid(task: Task, a: tuple[int, ...]) -> int:
     if uid == 0xFFFFFFFF:
         fail(errno.EINVAL)
     if who.has(CAP_SETUID):
-        task.process.credentials = who.with_uids(uid, uid, uid)
+        _become(task, who.with_uids(uid, uid, uid))
     elif uid in (who.uid, who.suid):
-        task.process.credentials = who.with_uids(who.uid, uid, who.suid)
+        _become(task, who.with_uids(who.uid, uid, who.suid))
     else:
         fail(errno.EPERM)
     return 0
@@ -67,9 +76,9 @@ def sys_setgid(task: Task, a: tuple[int, ...]) -> int:
     if gid == 0xFFFFFFFF:
         fail(errno.EINVAL)
     if who.has(CAP_SETGID):
-        task.process.credentials = who.with_gids(gid, gid, gid)
+        _become(task, who.with_gids(gid, gid, gid))
     elif gid in (who.gid, who.sgid):
-        task.process.credentials = who.with_gids(who.gid, gid, who.sgid)
+        _become(task, who.with_gids(who.gid, gid, who.sgid))
     else:
         fail(errno.EPERM)
     return 0
@@ -81,7 +90,7 @@ def sys_setresuid(task: Task, a: tuple[int, ...]) -> int:
     new = [value if signed(x) == -1 else _id(x) for x, value in zip(a, old, strict=False)]
     if not who.has(CAP_SETUID) and any(x not in old for x in new):
         fail(errno.EPERM)
-    task.process.credentials = who.with_uids(new[0], new[1], new[2])
+    _become(task, who.with_uids(new[0], new[1], new[2]))
     return 0
 
 
@@ -91,7 +100,7 @@ def sys_setresgid(task: Task, a: tuple[int, ...]) -> int:
     new = [value if signed(x) == -1 else _id(x) for x, value in zip(a, old, strict=False)]
     if not who.has(CAP_SETGID) and any(x not in old for x in new):
         fail(errno.EPERM)
-    task.process.credentials = who.with_gids(new[0], new[1], new[2])
+    _become(task, who.with_gids(new[0], new[1], new[2]))
     return 0
 
 
@@ -103,7 +112,7 @@ def sys_setreuid(task: Task, a: tuple[int, ...]) -> int:
     if not allowed and not who.has(CAP_SETUID):
         fail(errno.EPERM)
     saved = effective if signed(a[0]) != -1 or (signed(a[1]) != -1 and effective != who.uid) else who.suid
-    task.process.credentials = who.with_uids(real, effective, saved)
+    _become(task, who.with_uids(real, effective, saved))
     return 0
 
 
@@ -115,21 +124,21 @@ def sys_setregid(task: Task, a: tuple[int, ...]) -> int:
     if not allowed and not who.has(CAP_SETGID):
         fail(errno.EPERM)
     saved = effective if signed(a[0]) != -1 or (signed(a[1]) != -1 and effective != who.gid) else who.sgid
-    task.process.credentials = who.with_gids(real, effective, saved)
+    _become(task, who.with_gids(real, effective, saved))
     return 0
 
 
 def sys_setfsuid(task: Task, a: tuple[int, ...]) -> int:
     who, uid = task.process.credentials, _id(a[0])
     if uid in (who.uid, who.euid, who.suid, who.fsuid) or (who.has(CAP_SETUID) and uid != 0xFFFFFFFF):
-        task.process.credentials = replace(who, fsuid=uid)
+        _become(task, who.with_fsuid(uid))
     return who.fsuid
 
 
 def sys_setfsgid(task: Task, a: tuple[int, ...]) -> int:
     who, gid = task.process.credentials, _id(a[0])
     if gid in (who.gid, who.egid, who.sgid, who.fsgid) or (who.has(CAP_SETGID) and gid != 0xFFFFFFFF):
-        task.process.credentials = replace(who, fsgid=gid)
+        _become(task, replace(who, fsgid=gid))
     return who.fsgid
 
 

@@ -120,14 +120,50 @@ def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> N
         kernel.waits.signalled(target)
 
 
-def sys_kill(task: Task, a: tuple[int, ...]) -> int:
+def _send_one(task: Task, number: int, target: Process, signum: int) -> Any:
+    """By the host's own call where it has the same number: then the signal tells who sent it. The number cannot
+    become another process's meanwhile, since the host gives it out again only when we have reaped the target."""
+    if target.container.outside(number) != number:
+        _send(task, target, signum)
+        return 0
+    if not _allowed(task, target, signum):
+        fail(errno.EPERM)
+    if not _heeded(target, signum):
+        return 0
+    kernel = target.container.kernel
+    kernel.loop.later(0, lambda: kernel.waits.signalled(target))
+    return NATIVE
+
+
+def sys_rt_sigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
+    number, signum = signed(a[0]), signed(a[1])
+    if not 0 <= signum <= 64:
+        fail(errno.EINVAL)
+    if number <= 0:
+        fail(errno.ESRCH)
+    return _send_one(task, number, find(task, number), signum)
+
+
+def sys_rt_tgsigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
+    group, tid, signum = signed(a[0]), signed(a[1]), signed(a[2])
+    if group <= 0 or tid <= 0 or not 0 <= signum <= 64:
+        fail(errno.EINVAL)
+    target = find(task, tid)
+    if target is not find(task, group):
+        fail(errno.ESRCH)
+    if target is target.container.init:
+        _send(task, target, signum, target.container.outside(tid))
+        return 0
+    return _send_one(task, tid, target, signum)
+
+
+def sys_kill(task: Task, a: tuple[int, ...]) -> Any:
     number, signum = signed(a[0]), signed(a[1])
     if not 0 <= signum <= 64:
         fail(errno.EINVAL)
     container = task.process.container
     if number > 0:
-        _send(task, find(task, number), signum)
-        return 0
+        return _send_one(task, number, find(task, number), signum)
     if number == -1:
         targets = [
             p for p in container.processes.values() if p is not container.init and p is not task.process
@@ -245,6 +281,8 @@ def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
     process = find(task, signed(a[0]))
     if process is not task.process and task.process.credentials.uid not in (0, process.credentials.uid):
         fail(errno.EPERM)
+    if process is not process.container.init:
+        return NATIVE  # its number is the host's, and it cannot pass to another process before we have reaped it
     limits = None
     if a[2]:
         limits = struct.unpack("<QQ", task.read(a[2], 16))

@@ -9,7 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from pycontain.kernel.abi import signed
-from pycontain.kernel.credentials import CAP_LAST, CAP_SETPCAP, CAP_SYS_ADMIN
+from pycontain.kernel.credentials import (
+    CAP_LAST,
+    CAP_SETPCAP,
+    CAP_SYS_ADMIN,
+    SECUREBITS_ALL,
+    SECUREBITS_LOCKS,
+)
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.proctext import host_file
@@ -94,7 +100,10 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
     if option == PR_SET_SECUREBITS:
         if not who.has(CAP_SETPCAP):
             fail(errno.EPERM)
-        process.credentials = replace(who, securebits=value & 0xFF)
+        locks = who.securebits & SECUREBITS_LOCKS
+        if value & ~SECUREBITS_ALL or locks & ~value or locks >> 1 & (who.securebits ^ value):
+            fail(errno.EPERM)
+        process.credentials = replace(who, securebits=value)
         return 0
     if option == PR_GET_NO_NEW_PRIVS:
         return int(who.no_new_privs)

@@ -60,6 +60,11 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
     b"status": (0o444, proctext.status),
     b"wchan": (0o444, lambda c, p: b"0"),
 }
+THREAD_FILES: dict[bytes, Callable[["Container", "Process", int], bytes]] = {
+    b"comm": proctext.comm,
+    b"stat": proctext.stat_line,
+    b"status": proctext.status,
+}
 PID_LINKS = (b"cwd", b"exe", b"root")
 PID_DIRS = (b"fd", b"fdinfo", b"net", b"ns", b"task", b"attr")
 WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm")
@@ -91,17 +96,18 @@ class ProcInode(Inode):
     The kind "special" is what a descriptor names that is no file of the container: a pipe, a terminal, a memfd.
     """
 
-    __slots__ = ("device", "host", "kind", "process", "text")
+    __slots__ = ("device", "host", "kind", "process", "text", "thread")
 
     def __init__(self, ino: int, mode: int, kind: str, process: Process | None = None) -> None:
         uid = gid = 0
-        if process is not None:
+        if process is not None and (process.dumpable == 1 or mode == S_IFDIR | 0o555):
             uid, gid = process.credentials.euid, process.credentials.egid
         Inode.__init__(self, ino, mode, uid, gid, 0)
         self.kind = kind
         self.process = process
         self.text: Callable[[], bytes] | None = None
         self.host = ""
+        self.thread: int | None = None  # a directory of task/: whose
         self.device = 0  # of a special file: the host's device number
 
 
@@ -184,7 +190,11 @@ class ProcFs(Filesystem):
                 owner = container.thread_owner(container.outside(int(name)))
                 if owner is None:
                     return None
-                process = owner
+                inode = self._make(
+                    directory, name, S_IFDIR | 0o555, "pid", PID_BASE + int(name) * 4096 + 3000, owner
+                )
+                inode.thread = int(name)
+                return inode
             return self._make(directory, name, S_IFDIR | 0o555, "pid", PID_BASE + process.pid * 4096, process)
         if name in (b"self", b"thread-self"):
             return self._link(directory, name, b"")
@@ -214,8 +224,12 @@ class ProcFs(Filesystem):
             ino = number + 100 + list(PID_FILES).index(name)
             inode = self._make(directory, name, S_IFREG | mode, "file", ino, process)
             inode.text = lambda: text(container, process)
+            thread = directory.thread
+            if thread is not None and name in THREAD_FILES:
+                inode.text = lambda: THREAD_FILES[name](container, process, thread)
             if name in WRITABLE:
-                inode.host = f"/proc/{process.pid}/{name.decode()}"
+                inside = f"{process.pid}" if thread is None else f"{process.pid}/task/{thread}"
+                inode.host = f"/proc/{inside}/{name.decode()}"
             return inode
         if name in PID_LINKS:
             return self._make(
@@ -231,9 +245,12 @@ class ProcFs(Filesystem):
                 b"attr": "attr",
             }
             mode = S_IFDIR | (0o500 if name in (b"fd", b"fdinfo") else 0o555)
-            return self._make(
+            found = self._make(
                 directory, name, mode, kind[name], number + 10 + PID_DIRS.index(name), process
             )
+            if name == b"task":
+                found.nlink = 2 + len(process.threads)
+            return found
         return None
 
     def _names_pid(self, directory: ProcInode) -> list[bytes]:
@@ -244,10 +261,10 @@ class ProcFs(Filesystem):
         assert process is not None
         if not name.isdigit() or self.container.outside(int(name)) not in process.threads:
             return None
-        return self._make(
-            directory, name, S_IFDIR | 0o555, "pid", PID_BASE + self.container.outside(int(name)) * 4096 + 3000,
-            process,
-        )  # fmt: skip
+        tid = self.container.outside(int(name))
+        inode = self._make(directory, name, S_IFDIR | 0o555, "pid", PID_BASE + tid * 4096 + 3000, process)
+        inode.thread = tid
+        return inode
 
     def _names_task(self, directory: ProcInode) -> list[bytes]:
         assert directory.process is not None

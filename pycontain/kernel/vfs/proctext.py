@@ -55,8 +55,8 @@ def environ(container: Container, process: Process) -> bytes:
     return host_file(process.pid, "environ")
 
 
-def comm(container: Container, process: Process) -> bytes:
-    return host_file(process.pid, "comm")
+def comm(container: Container, process: Process, tid: int | None = None) -> bytes:
+    return host_file(process.pid, "comm" if tid is None else f"task/{tid}/comm")
 
 
 def parent_pid(container: Container, pid: int) -> int:
@@ -68,8 +68,18 @@ def parent_pid(container: Container, pid: int) -> int:
     return container.inside(parent) if parent in container.processes else 0
 
 
-def stat_line(container: Container, process: Process) -> bytes:
-    text = host_file(process.pid, "stat")
+STOPPED = {b"t": b"T"}  # who is traced (and all are) stops in a state of its own
+
+
+def _state(container: Container, process: Process, state: bytes) -> bytes:
+    if state == b"D" and container.kernel.waits.waiting(process):
+        return b"S"  # the host does not see that the call may be interrupted
+    return STOPPED.get(state, state)
+
+
+def stat_line(container: Container, process: Process, tid: int | None = None) -> bytes:
+    """/proc/PID/stat, or that of one thread."""
+    text = host_file(process.pid, "stat" if tid is None else f"task/{tid}/stat")
     if not text:
         return b""
     name = text[text.index(b"(") : text.rindex(b")") + 1]
@@ -79,7 +89,8 @@ def stat_line(container: Container, process: Process) -> bytes:
         number = int(fields[index])
         if number > 0:
             fields[index] = b"%d" % container.inside_or_zero(number)
-    return b"%d %s %s\n" % (container.inside(process.pid), name, b" ".join(fields))
+    fields[0] = _state(container, process, fields[0])
+    return b"%d %s %s\n" % (container.inside(tid or process.pid), name, b" ".join(fields))
 
 
 def _status_values(container: Container, process: Process, who: Credentials) -> dict[bytes, bytes]:
@@ -106,11 +117,17 @@ def _status_values(container: Container, process: Process, who: Credentials) -> 
     }
 
 
-def status(container: Container, process: Process) -> bytes:
+def status(container: Container, process: Process, tid: int | None = None) -> bytes:
+    """/proc/PID/status, or that of one thread."""
     values = _status_values(container, process, process.credentials)
+    if tid is not None:
+        values[b"Pid"] = values[b"NSpid"] = b"%d" % container.inside(tid)
     lines = []
-    for line in host_file(process.pid, "status").splitlines():
+    for line in host_file(process.pid, "status" if tid is None else f"task/{tid}/status").splitlines():
         key = line.partition(b":")[0]
+        if key == b"State":
+            state = _state(container, process, line.split()[1])
+            line = b"State:\t" + {b"T": b"T (stopped)", b"S": b"S (sleeping)"}.get(state, line[7:])
         if key in (b"NSpgid", b"NSsid"):
             number = int(line.split()[-1])
             lines.append(key + b":\t%d" % container.inside_or_zero(number))

@@ -480,5 +480,5 @@ def close_on_exec_of_many() -> None:
     fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
     for fd in fds[::2]:
         os.set_inheritable(fd, True)
-    spawned = spawn(lambda: os.execv("/bin/sh", ["sh", "-c", "ls /proc/$$/fd | wc -l"]))
+    spawned = spawn(lambda: os.execv("/bin/sh", ["sh", "-c", "ls /proc/self/fd | wc -l"]))
     print(waited(spawned))

@@ -52,7 +52,9 @@ int main(void) {
     int pid = clone(nothing, stack[0] + 65536, SIGUSR1, NULL);
     int status = 0;
     printf("wait without __WALL %d %s\n", waitpid(pid, &status, 0), errno == ECHILD ? "ECHILD" : "");
-    printf("wait with __WCLONE %d status %d told %d\n", waitpid(pid, &status, __WCLONE) == pid, WEXITSTATUS(status), told == SIGUSR1);
+    printf("wait with __WCLONE %d", waitpid(pid, &status, __WCLONE) == pid);
+    for (int i = 0; i < 1000 && !told; i++) usleep(1000);
+    printf(" status %d told %d\n", WEXITSTATUS(status), told == SIGUSR1);
     pid_t parent = 0, child = 0;
     pid = clone(nothing, stack[1] + 65536, CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | CLONE_VM | SIGCHLD, NULL, &parent, NULL, &child);
     waitpid(pid, &status, 0);
