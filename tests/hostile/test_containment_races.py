@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import socket
 import threading
@@ -19,7 +20,7 @@ class Listeners:
     """Sockets of the host that everybody may connect and send to; heard: what came."""
 
     def __init__(self, world: World) -> None:
-        self.abstract = f"pycontain-hostile-{world.secret}"
+        self.abstract = f"pycontain-hostile-{secrets.token_hex(8)}"
         self.path = str(world.directory / "host.socket")
         self.heard: list[str] = []
         self._stop = threading.Event()

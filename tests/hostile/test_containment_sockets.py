@@ -1,0 +1,33 @@
+"""Unix sockets: those of the host, and descriptors that come through one's own."""
+
+from __future__ import annotations
+
+import subprocess
+
+from test_containment_races import Listeners
+from worlds import World
+
+
+def test_sockets_of_the_host(world: World) -> None:
+    with Listeners(world) as host:
+        world.attack("sockets", host.path, host.abstract, str(world.outside))
+        assert host.heard == []
+        with open("/proc/net/unix") as file:
+            assert f"{host.abstract}-planted" not in file.read()
+
+
+def test_descriptors_from_another_container(world: World) -> None:
+    """A directory of one container's, received by another through a socket in a shared directory, names nothing."""
+    (world.shared / "meeting").unlink(missing_ok=True)
+    words = ["run", "--rm", "-v", f"{world.shared}:/shared", "-v", f"{world.directory}/attack:/attack:ro", "host/base"]
+    with world.cli.spawn(*words, "python3", "/attack/neighbour.py", "send", world.secret, stdout=subprocess.DEVNULL):
+        text = world.attack("neighbour", "receive", "unused")
+    assert text.count("listing") == 9
+    assert text.endswith("end\n")
+    (world.shared / "meeting").unlink()
+
+
+def test_in_flight_and_in_tables_of_threads(world: World) -> None:
+    """Directories that no process's /proc/PID/fd shows, while many others are opened."""
+    text = world.attack("hidden")
+    assert text.endswith("end\n")
