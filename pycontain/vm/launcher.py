@@ -14,7 +14,7 @@ from pycontain.errors import MachineError
 from pycontain.vm import agent
 from pycontain.vm.table import Table
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_THP_DISABLE = 1, 41
 
 
 def spawn(argv: Sequence[str], descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None) -> int:
@@ -25,6 +25,8 @@ def spawn(argv: Sequence[str], descriptors: Mapping[int, int], environment: Mapp
     env = dict(os.environ if environment is None else environment)
     table = Table(agent.START)
     table.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    # huge pages would round QEMU's buffers up by some ten megabytes for every machine
+    table.call("prctl", PR_SET_THP_DISABLE, 1, 0, 0, 0)
     # who was our parent may be gone by now: the pipe's other end then is, too
     alive_read, alive_write = os.pipe()
     program = table.text(os.fsencode(argv[0]))

@@ -100,8 +100,9 @@ def version_of(path: str) -> str | None:
 
 def command_line(program: str, machine: Machine) -> list[str]:
     """QEMU's arguments. The same devices in the same order for a template and for its clones."""
+    # a clone's kernel is in its memory already: 17 MB that QEMU need not hold
     share = "on" if machine.shared_ram else "off"
-    accel = "kvm" if machine.accel == "kvm" else "tcg,tb-size=64"
+    accel = "kvm" if machine.accel == "kvm" else "tcg,tb-size=16"
     cpu = "host" if machine.accel == "kvm" else "max"
     network = "user,id=net"
     for address, port, inside, protocol in machine.forwards:
@@ -112,7 +113,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
         "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
         "-M", "microvm,acpi=on,pit=on,pic=on,memory-backend=ram",
-        "-kernel", machine.kernel, "-initrd", machine.initrd, "-append", COMMAND_LINE,
+        *(() if machine.incoming else ("-kernel", machine.kernel, "-initrd", machine.initrd, "-append", COMMAND_LINE)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
         "-chardev", f"socket,id=control,fd={CONTROL_FD}",
         "-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=control,name=control",

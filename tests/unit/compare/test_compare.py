@@ -1,0 +1,91 @@
+"""The report, the page and the packing; the probe, run on the host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pycontain.compare import consolidate, probe
+from pycontain.compare.report import METRICS, Report, Row
+from pycontain.compare.text import number, table
+from pycontain.errors import MachineError
+
+SPEC = b"""
+[host]
+cpus = 8
+memory = 8000
+reserve = 0
+[machine]
+memory = 40
+[[service]]
+name = "web"
+count = 10
+cpu = 0.2
+cpu_peak = 2
+memory = 300
+memory_peak = 600
+"""
+
+
+def report() -> Report:
+    rows = [
+        Row("host", "host", "", "none", {"first": [0.002], "cpu": [100.0]}, {}),
+        Row("container", "container", "", "a kernel", {"first": [0.06, 0.07, 0.05], "cpu": [99.0]}, {}),
+        Row("machine (TCG)", "machine", "tcg", "a <CPU>", {"first": [0.3]}, {"cpu": "it broke"}),
+    ]
+    return Report("hello", ["true"], rows, ["podman: not installed"], {"kernel": "6.1", "cpus": 2, "time": "now"})
+
+
+def test_medians_and_json() -> None:
+    value = report().to_json()
+    assert value["rows"][1]["median"]["first"] == 0.06
+    assert value["rows"][2]["failures"] == {"cpu": "it broke"}
+    assert {metric["key"] for metric in value["metrics"]} == {metric.key for metric in METRICS}
+
+
+def test_the_table_tells_numbers_boundaries_and_what_is_missing() -> None:
+    text = table(report())
+    assert "start to first output (s)" in text and "0.060" in text
+    assert "a kernel" in text and "podman: not installed" in text and "it broke" in text
+    assert [number(v) for v in (None, 0.1234, 1.234, 12.34, 123.4, 12345.0)] == ["-", "0.123", "1.23", "12.3", "123", "12,345"]
+
+
+def test_the_page_is_one_file() -> None:
+    pytest.importorskip("matplotlib")
+    from pycontain.compare.page import page
+
+    text = page(report())
+    assert text.count("<svg") == 2 and "a &lt;CPU&gt;" in text
+    assert "src=" not in text and "@import" not in text
+
+
+def test_the_probe_runs_on_the_host(tmp_path: Path) -> None:
+    for name, data in (("exit", probe.exiting()), ("measure", probe.measuring(os.fsencode(tmp_path / "exit"), os.fsencode(tmp_path / "f")))):
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o755)
+    assert subprocess.run([tmp_path / "exit"], timeout=20, check=False).returncode == 0
+    done = subprocess.run([tmp_path / "measure"], capture_output=True, timeout=60, check=True)
+    times = probe.read_times(done.stdout)
+    assert 0 < times.loop < 1e-3 and 0 < times.call < 1e-3 and 0 < times.fork < 1 and times.file > 1e6
+    assert not (tmp_path / "f").exists()
+    with pytest.raises(MachineError):
+        probe.read_times(b"short")
+
+
+def test_containers_need_fewer_hosts() -> None:
+    containers, machines = consolidate.pack(consolidate.read_spec(SPEC, "s.toml"))
+    assert (len(containers.hosts), len(machines.hosts)) == (1, 4)
+    assert containers.memory > machines.memory
+    assert "10 × web" in consolidate.text([containers, machines])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"x = [", "read s"), (b"[host]\ncpus=1\nmemory=1\n", "service"), (SPEC.replace(b"= 600", b"= 60000"), "fit")],
+)
+def test_specifications_that_make_no_sense(data: bytes, words: str) -> None:
+    with pytest.raises(MachineError, match=words):
+        consolidate.pack(consolidate.read_spec(data, "s.toml"))

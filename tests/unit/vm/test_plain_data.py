@@ -1,0 +1,72 @@
+"""What is plain data: command lines, accounts, packages, published ports."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pycontain.cli.machine_options import parse_publish
+from pycontain.cli.options import UsageError
+from pycontain.errors import ContainerError, MachineError
+from pycontain.vm import deb, qemu
+from pycontain.vm.accounts import resolve
+
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/srv:/bin/false\n"
+GROUP = b"root:x:0:\nstaff:x:50:web\nvideo:x:60:\n"
+
+
+def test_qemus_command_line() -> None:
+    machine = qemu.Machine("tcg", 128, 1, "/k", "/i", "/ram,1", True, "/con", "/disk")
+    line = qemu.command_line("/q", machine)
+    assert line[:2] == ["/q", "-nodefaults"]
+    assert "memory-backend-file,id=ram,size=128M,mem-path=/ram,,1,share=on" in line
+    assert line[line.index("-kernel") + 1] == "/k" and "-incoming" not in line
+    clone = machine._replace(incoming=True, shared_ram=False, forwards=(("127.0.0.1", 8080, 80, "tcp"),))
+    other = qemu.command_line("/q", clone)
+    assert "-kernel" not in other and other[-2:] == ["-incoming", "defer"]
+    assert "user,id=net,hostfwd=tcp:127.0.0.1:8080-:80" in other
+    devices = [word for flag, word in zip(line, line[1:], strict=False) if flag == "-device"]
+    assert devices == [word for flag, word in zip(other, other[1:], strict=False) if flag == "-device"]
+    assert "kvm" in qemu.command_line("/q", machine._replace(accel="kvm"))
+
+
+def test_users() -> None:
+    assert resolve("", [], PASSWD, GROUP) == (0, 0, [0], b"/root")
+    assert resolve("web", [], PASSWD, GROUP) == (33, 44, [44, 50], b"/srv")
+    assert resolve("33", ["video"], PASSWD, GROUP) == (33, 44, [44, 50, 60], b"/srv")
+    assert resolve("1000:staff", [], PASSWD, GROUP) == (1000, 50, [50], b"/")
+    assert resolve("5:6", [], b"", b"") == (5, 6, [6], b"/")
+    for wrong in ("nobody", "root:nobody"):
+        with pytest.raises(ContainerError, match="nobody"):
+            resolve(wrong, [], PASSWD, GROUP)
+
+
+def test_ports() -> None:
+    assert parse_publish("run", "80") == ["", 80, 80, "tcp"]
+    assert parse_publish("run", "8080:80/udp") == ["", 8080, 80, "udp"]
+    assert parse_publish("run", "127.0.0.1:8080:80") == ["127.0.0.1", 8080, 80, "tcp"]
+    for wrong in ("x", "80:99999", "80/icmp"):
+        with pytest.raises(UsageError):
+            parse_publish("run", wrong)
+
+
+def test_a_debian_package_is_unpacked(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:xz") as tar:
+        for name in ("./boot/vmlinuz-9.9-test", "./usr/share/doc/x"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b"data"))
+    package = b"!<arch>\n"
+    for name, data in (("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", inner.getvalue())):
+        package += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    path = tmp_path / "p.deb"
+    path.write_bytes(package)
+    written = deb.unpack(str(path), lambda name: str(tmp_path / "k") if name.startswith("boot/") else None)
+    assert written == [str(tmp_path / "k")] and (tmp_path / "k").read_bytes() == b"data"
+    path.write_bytes(package[:200])
+    with pytest.raises(MachineError, match="package"):
+        deb.unpack(str(path), lambda name: None)
