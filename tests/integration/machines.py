@@ -1,0 +1,111 @@
+"""What the tests of virtual machines share: one store and one template for the whole run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pycontain.errors import PycontainError
+from pycontain.vm import guest_kernel, qemu
+
+BUSYBOX = "/bin/busybox"
+TOOLS = "sh cat ls uname true sleep echo mkdir rm ln stty tty kill dd head hostname id httpd reboot seq wc".split()
+
+
+def missing() -> str | None:
+    """Why virtual machines cannot be tested here."""
+    try:
+        qemu.find()
+        guest_kernel.find("/nonexistent")
+    except PycontainError as error:
+        return str(error)
+    if not os.path.exists(BUSYBOX):
+        return "busybox-static is not installed"
+    return None
+
+
+class Pycontain:
+    """The command line, with a store of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self.env = {
+            **os.environ,
+            "PYCONTAIN_ROOT": str(self.root),
+            "PYCONTAIN_RUNTIME_DIR": str(directory / "run"),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        (directory / "run").mkdir(parents=True)
+        archive = directory / "image.tar"
+        with tarfile.open(archive, "w") as tar:
+            for name in ("bin", "etc", "tmp", "www"):
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+                tar.addfile(info)
+            tar.add(BUSYBOX, "bin/busybox")
+            for name in TOOLS:
+                info = tarfile.TarInfo(f"bin/{name}")
+                info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(info)
+        self("import", str(archive), "box", check=True)
+
+    def __call__(
+        self, *words: str, input: bytes | None = None, check: bool = False, timeout: float = 90
+    ) -> subprocess.CompletedProcess[bytes]:
+        argv = [sys.executable, "-m", "pycontain", *words]
+        done = subprocess.run(argv, env=self.env, input=input, capture_output=True, timeout=timeout, check=False)
+        if check:
+            assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    def vm(self, *words: str, **more: object) -> subprocess.CompletedProcess[bytes]:
+        return self("run", "--runtime", "vm", *words, **more)  # type: ignore[arg-type]
+
+    def machines(self) -> list[int]:
+        """The process ids of the QEMUs of this store."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    line = Path(f"/proc/{name}/cmdline").read_bytes()
+                except OSError:
+                    continue
+                if line.startswith(b"/") and b"qemu" in line.split(b"\0")[0] and str(self.root).encode() in line:
+                    found.append(int(name))
+        return found
+
+    def server(self) -> int:
+        """The machines' server's process id."""
+        from pycontain.engine.engine import Engine
+
+        os.environ["PYCONTAIN_RUNTIME_DIR"] = self.env["PYCONTAIN_RUNTIME_DIR"]
+        try:
+            return int(Engine(str(self.root)).kernel("vm").status()["pid"])
+        finally:
+            del os.environ["PYCONTAIN_RUNTIME_DIR"]
+
+    def end(self) -> None:
+        """Nothing of ours runs on."""
+        from pycontain.kernel.control import KernelClient
+        from pycontain.vm.client import MachineClient
+
+        os.environ["PYCONTAIN_RUNTIME_DIR"] = self.env["PYCONTAIN_RUNTIME_DIR"]
+        try:
+            for kind in (MachineClient, KernelClient):
+                client = kind.connect(str(self.root), start=False)
+                if client is not None:
+                    client.shutdown()
+        finally:
+            del os.environ["PYCONTAIN_RUNTIME_DIR"]
+
+
+def skip_without_machines() -> None:
+    """For a module's fixtures."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)

@@ -1,0 +1,225 @@
+"""Virtual machines as a user uses them. One template for the whole module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+from machines import Pycontain, skip_without_machines
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(scope="module")
+def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
+    skip_without_machines()
+    pycontain = Pycontain(tmp_path_factory.mktemp("vm"))
+    yield pycontain
+    pycontain.end()
+    assert pycontain.machines() == []
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_it_is_another_kernel_with_its_own_output_and_exit_code(pc: Pycontain) -> None:
+    done = pc.vm("--rm", "box", "sh", "-c", "uname -r; echo problem >&2; exit 42")
+    assert done.returncode == 42
+    assert done.stderr == b"problem\n"
+    assert done.stdout.decode().strip() not in ("", os.uname().release)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["nothing"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], None)])
+def test_exit_codes(pc: Pycontain, words: list[str], code: int | None) -> None:
+    done = pc.vm("--rm", "box", *words)
+    assert done.returncode == (0 if code is None else code)  # pid 1 cannot kill itself, in docker neither
+
+
+def test_environment_user_directory_and_name(pc: Pycontain) -> None:
+    script = "echo $A $HOME; pwd; id -u; id -g; hostname; cat /etc/hostname; echo $$"
+    done = pc.vm("--rm", "-e", "A=b", "-w", "/new/place", "-u", "1000:50", "--hostname", "guest", "box", "sh", "-c", script)
+    assert done.stdout.decode().split() == ["b", "/", "/new/place", "1000", "50", "guest", "guest", "1"]
+
+
+def test_input_of_any_size(pc: Pycontain) -> None:
+    data = os.urandom(3_000_000)
+    assert pc.vm("-i", "--rm", "box", "cat", input=data).stdout == data
+    assert pc.vm("--rm", "box", "cat").stdout == b""
+
+
+def test_memory_and_cpus(pc: Pycontain) -> None:
+    done = pc.vm("--rm", "-m", "256m", "--cpus", "2", "box", "sh", "-c", "head -n 1 /proc/meminfo; ls /sys/devices/system/cpu")
+    assert 180_000 < int(done.stdout.split()[1]) < 262_144
+    assert b"cpu1" in done.stdout
+
+
+def test_a_terminal_that_follows_its_size(pc: Pycontain) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 77, 0, 0))
+    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "-it", "--runtime", "vm", "box", "sh"]
+    process = subprocess.Popen(argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    seen = bytearray()
+    os.set_blocking(master, False)
+
+    def shows(words: bytes) -> bool:
+        try:
+            seen.extend(os.read(master, 65536))
+        except (BlockingIOError, OSError):
+            pass
+        return words in seen
+
+    until(lambda: shows(b"# "))
+    os.write(master, b"stty size\n")
+    until(lambda: shows(b"33 77"))
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("<4H", 20, 50, 0, 0))
+    process.send_signal(signal.SIGWINCH)
+
+    def resized() -> bool:
+        os.write(master, b"stty size\n")
+        time.sleep(0.1)
+        return shows(b"20 50")
+
+    until(resized)
+    os.write(master, b"exit 9\n")
+    until(lambda: (shows(b"never"), process.poll() is not None)[1])
+    assert process.returncode == 9
+    os.close(master)
+
+
+def test_the_life_of_a_machine(pc: Pycontain, tmp_path: Path) -> None:
+    script = 'trap "echo bye; exit 5" TERM; echo started; echo x > /new; while :; do sleep 0.1; done'
+    pc.vm("-d", "--name", "one", "box", "sh", "-c", script, check=True)
+    until(lambda: b"started" in pc("logs", "one").stdout)
+    assert b"one" in pc("ps").stdout
+    done = pc("exec", "-e", "Q=7", "one", "sh", "-c", "cat /new; exit $Q")
+    assert (done.returncode, done.stdout) == (7, b"x\n")
+    assert pc("exec", "one", "nothing").returncode == 127
+    assert b"sh -c" in pc("top", "one").stdout
+    (tmp_path / "in").write_text("from outside")
+    pc("cp", str(tmp_path / "in"), "one:/tmp/in", check=True)
+    assert pc("exec", "one", "cat", "/tmp/in").stdout == b"from outside"
+    pc("cp", "one:/new", str(tmp_path / "out"), check=True)
+    assert (tmp_path / "out").read_text() == "x\n"
+    assert b"A /new" in pc("diff", "one").stdout
+    pc("pause", "one", check=True)
+    assert b"(Paused)" in pc("ps").stdout
+    pc("unpause", "one", check=True)
+    pc("stop", "one", check=True)
+    assert pc("logs", "one").stdout == b"started\nbye\n"
+    assert b"Exited (5)" in pc("ps", "-a").stdout
+    assert set(pc("diff", "one").stdout.split(b"\n")) >= {b"A /new", b"A /tmp/in"}
+    pc("start", "one", check=True)
+    assert pc("exec", "one", "cat", "/tmp/in").stdout == b"from outside"
+    pc("kill", "one", check=True)
+    until(lambda: not pc.machines())
+    assert b"Exited (137)" in pc("ps", "-a").stdout
+    pc("rm", "one", check=True)
+
+
+def test_a_machines_changes_make_the_same_layer_as_a_containers(pc: Pycontain) -> None:
+    script = "mkdir -p /d/e; echo hi > /d/e/f; ln -s e /d/l; ln /d/e/f /d/h; rm /bin/wc; echo y >> /etc/motd"
+    changes = []
+    for runtime in (["--runtime", "vm"], []):
+        pc("run", *runtime, "--name", "made", "box", "sh", "-c", script, check=True)
+        changes.append(sorted(pc("diff", "made").stdout.splitlines()))
+        pc("commit", "made", "made", check=True)
+        pc("rm", "made", check=True)
+        assert pc.vm("--rm", "made", "cat", "/d/h", "/etc/motd").stdout == b"hi\ny\n"
+    assert changes[0] == changes[1]
+    assert b"D /bin/wc" in changes[0]
+
+
+def test_a_published_port(pc: Pycontain) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = "echo page > /www/index.html; exec httpd -f -h /www"
+    pc.vm("-d", "--name", "web", "-p", f"127.0.0.1:{port}:80", "box", "sh", "-c", script, check=True)
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                return bool(answer.read() == b"page\n")
+        except OSError:
+            return False
+
+    until(answers)
+    pc("rm", "-f", "web", check=True)
+
+
+def test_snapshots_clones_and_a_move(pc: Pycontain, tmp_path: Path) -> None:
+    script = "read n < /proc/sys/kernel/random/uuid; echo nonce $n; while :; do read l < /tmp/ask && echo $n; sleep 0.1; done"
+    pc.vm("-d", "--name", "old", "box", "sh", "-c", script, check=True)
+    until(lambda: b"nonce" in pc("logs", "old").stdout)
+    nonce = pc("logs", "old").stdout.split()[1]
+    pc("exec", "old", "sh", "-c", "echo kept > /tmp/kept; hostname > /tmp/name", check=True)
+    pc("vm", "snapshot", "old", "first", check=True)
+    assert b"first" in pc("vm", "ls").stdout
+    pc("vm", "clone", "first", "--name", "twin", check=True)
+    pc("exec", "twin", "sh", "-c", "echo > /tmp/ask", check=True)
+    until(lambda: nonce in pc("logs", "twin").stdout)  # what was in memory is there
+    names = [pc("exec", name, "hostname").stdout for name in ("old", "twin")]
+    assert names[0] != names[1]
+    numbers = [pc("exec", name, "head", "-c", "16", "/dev/urandom").stdout for name in ("old", "twin")]
+    assert numbers[0] != numbers[1]
+    pc("exec", "old", "rm", "/tmp/kept", check=True)
+    pc("vm", "restore", "old", "first", check=True)
+    assert pc("exec", "old", "cat", "/tmp/kept").stdout == b"kept\n"
+    pc("exec", "old", "sh", "-c", "echo > /tmp/ask", check=True)
+    until(lambda: pc("logs", "old").stdout.count(nonce) >= 2)
+    pc("restart", "-t", "0", "old", check=True)
+    until(lambda: pc("logs", "old").stdout.count(b"nonce") == 2)
+    assert pc("logs", "old").stdout.split()[-1] != nonce  # gone after a reboot
+    pc("vm", "export", "first", "-o", str(tmp_path / "snapshot.tar"), check=True)
+    other = Pycontain(tmp_path / "other")
+    try:
+        assert other("vm", "import", str(tmp_path / "snapshot.tar")).stdout == b"old\n"
+        other("vm", "clone", "old", "--name", "moved", check=True)
+        assert other("exec", "moved", "cat", "/tmp/kept").stdout == b"kept\n"
+    finally:
+        other.end()
+    assert other.machines() == []
+    pc("vm", "rm", "first", check=True)
+    pc("rm", "-f", "old", "twin", check=True)
+
+
+def test_the_clock_is_right(pc: Pycontain) -> None:
+    done = pc.vm("--rm", "box", "sh", "-c", "echo > /tmp/f; busybox stat -c %Y /tmp/f")
+    assert abs(int(done.stdout) - time.time()) < 5
+
+
+def test_check_and_setup_say_what_there_is(pc: Pycontain) -> None:
+    done = pc("vm", "check")
+    assert done.returncode == 0 and b"guest kernel" in done.stdout and b"ready" in done.stdout
+    assert b"template" in pc("vm", "setup", check=True).stdout
+
+
+def test_without_qemu_the_explanation_is_all(pc: Pycontain, tmp_path: Path) -> None:
+    env = {**pc.env, "PYCONTAIN_QEMU": "/nonexistent", "PYCONTAIN_RUNTIME_DIR": str(tmp_path)}
+    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "true"]
+    done = subprocess.run(argv, env=env, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 125
+    assert b"QEMU" in done.stderr and b"vm check" in done.stderr and done.stderr.count(b"\n") == 1
+    argv = [sys.executable, "-m", "pycontain", "vm", "check"]
+    done = subprocess.run(argv, env=env, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1 and b"NO  QEMU" in done.stdout
