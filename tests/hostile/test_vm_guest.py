@@ -1,0 +1,161 @@
+"""Guests that misbehave: each ends in one clear message, and no QEMU is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pycontain.errors import MachineError
+from pycontain.vm.channel import Channel
+from pycontain.vm.table import BUFFER, Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+from machines import Pycontain, skip_without_machines
+
+
+def talk(answer: bytes | None, *, timeout: float = 5) -> str:
+    """Ask a guest that answers this; the failure's words."""
+
+    async def main() -> str:
+        ours, theirs = socket.socketpair()
+        channel = Channel(ours)
+        table = Table()
+        table.keep(table.call("getpid"))
+        table.collect("read", 0, BUFFER, 100, most=100)
+        future = asyncio.ensure_future(channel.exchange(table, timeout))
+        await asyncio.sleep(0)
+        if answer is not None:
+            theirs.sendall(answer)
+        if answer == b"":
+            theirs.close()
+        try:
+            await future
+        except MachineError as error:
+            with pytest.raises(MachineError):
+                await channel.exchange(Table(), timeout)  # it is given up for good
+            return str(error)
+        finally:
+            channel.close()
+            theirs.close()
+        return "no failure"
+
+    return asyncio.run(main())
+
+
+GOOD = struct.pack("<QQqq", 1, 37, 5, 5) + b"hello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (GOOD, "no failure"),
+        (struct.pack("<QQ", 2, 37) + GOOD[16:], "not asked for"),
+        (struct.pack("<QQ", 1, 1 << 60) + GOOD[16:], "not asked for"),
+        (struct.pack("<QQ", 1, 3), "not asked for"),
+        (struct.pack("<QQqq", 1, 37, 5, 2) + b"hello", "instead of"),
+        (struct.pack("<QQqq", 1, 37, 5, 1 << 62) + b"hello", "instead of"),
+        (struct.pack("<QQ", 1, 20) + b"abcd", "instead of"),
+        (os.urandom(200_000), "not asked for|instead of"),
+        (b"", "has ended"),
+    ],
+)
+def test_what_a_guest_may_send(answer: bytes, words: str) -> None:
+    import re
+
+    assert re.search(words, talk(answer))
+
+
+def test_a_guest_that_never_answers() -> None:
+    assert "no answer within 0.2 s" in talk(None, timeout=0.2)
+
+
+@pytest.fixture(scope="module")
+def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
+    skip_without_machines()
+    pycontain = Pycontain(tmp_path_factory.mktemp("hostile-vm"))
+    yield pycontain
+    pycontain.end()
+    assert pycontain.machines() == []
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.vm
+def test_a_guest_that_panics(pc: Pycontain) -> None:
+    done = pc.vm("--rm", "box", "sh", "-c", "echo before; sleep 0.2; echo c > /proc/sysrq-trigger; sleep 100")
+    assert done.returncode == 137
+    assert done.stdout == b"before\n"
+    assert b"the machine ended" in done.stderr
+    until(lambda: not pc.machines())
+
+
+@pytest.mark.vm
+def test_a_guest_that_fills_its_disk(pc: Pycontain) -> None:
+    done = pc.vm("--rm", "box", "sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=500 2>&1; rm /fill; echo $((6*7))", timeout=120)
+    assert b"No space left" in done.stdout and done.stdout.endswith(b"42\n")
+
+
+@pytest.mark.vm
+def test_a_guest_that_floods(pc: Pycontain) -> None:
+    """Nobody reads: the program waits. A reader that leaves ends it."""
+    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "sh", "-c", "while :; do echo flood; done"]
+    process = subprocess.Popen(argv, env=pc.env, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(500_000).startswith(b"flood\n")
+    time.sleep(0.5)
+    assert pc.vm("--rm", "box", "echo", "still here").stdout == b"still here\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until(lambda: not pc.machines())
+
+
+@pytest.mark.vm
+def test_nothing_is_left_when_the_client_is_killed(pc: Pycontain) -> None:
+    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "sleep", "1000"]
+    process = subprocess.Popen(argv, env=pc.env)
+    until(pc.machines)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    until(lambda: not pc.machines())
+
+
+@pytest.mark.vm
+def test_nothing_is_left_when_the_server_is_killed(pc: Pycontain) -> None:
+    pc.vm("-d", "--name", "orphan", "box", "sleep", "1000", check=True)
+    assert pc.machines()
+    os.kill(pc.server(), signal.SIGKILL)
+    until(lambda: not pc.machines())
+    assert b"Exited (137)" in pc("ps", "-a").stdout
+    assert pc("start", "orphan").returncode == 0  # a new server takes over
+    pc("rm", "-f", "orphan", check=True)
+
+
+@pytest.mark.vm
+def test_a_machine_that_stands_still(pc: Pycontain) -> None:
+    """QEMU itself is stopped: an exec fails within its deadline, and the machine is given up."""
+    pc.vm("-d", "--name", "still", "box", "sleep", "1000", check=True)
+    (machine,) = pc.machines()
+    os.kill(machine, signal.SIGSTOP)
+    begun = time.monotonic()
+    done = pc("exec", "still", "true")
+    assert done.returncode == 125 and b"no answer within" in done.stderr
+    assert time.monotonic() - begun < 40
+    until(lambda: not pc.machines())
+    pc("rm", "-f", "still", check=True)
