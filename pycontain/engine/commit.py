@@ -29,6 +29,18 @@ def commit(
 
     change may alter the config (the --change option). NotFound where the container's image is gone.
     """
+    with engine.store.lease():
+        return _commit(engine, container, reference, author, message, change)
+
+
+def _commit(
+    engine: Engine,
+    container: Container,
+    reference: Reference | None,
+    author: str,
+    message: str,
+    change: Callable[[ImageConfig], ImageConfig] | None,
+) -> Image:
     try:
         base = engine.store.image(container.record["Image"])
     except NotFound:
@@ -45,7 +57,7 @@ def commit(
     run = base.config.config
     run = run._replace(
         user=own["User"],
-        env=tuple(item for item in own["Env"] if not item.startswith("HOSTNAME=")),
+        env=tuple(own["Env"]),
         cmd=tuple(own["Cmd"]) if own["Cmd"] is not None else None,
         entrypoint=tuple(own["Entrypoint"]) if own["Entrypoint"] is not None else None,
         working_dir=own["WorkingDir"] if own["WorkingDir"] != "/" else run.working_dir,

@@ -81,8 +81,12 @@ def _arguments(card: Card, options: ContainerOptions) -> list[str]:
 def _record(container: Container, card: Card, options: ContainerOptions, args: list[str]) -> dict[str, Any]:
     config = card.config
     hostname = options.hostname or container.id[:12]
+    image_env = list(config.get("Env") or [])
     env = environment.environment(
-        list(config.get("Env") or []), options.env_files, options.env, hostname=hostname, terminal=options.tty
+        image_env, options.env_files, options.env, hostname=hostname, terminal=options.tty
+    )
+    own_env = environment.merge(
+        dict(item.partition("=")[::2] for item in image_env), options.env_files, options.env
     )
     cwd = options.working_dir or config.get("WorkingDir") or "/"
     if not cwd.startswith("/"):
@@ -137,7 +141,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "User": user,
             "Tty": options.tty,
             "OpenStdin": options.interactive,
-            "Env": env,
+            "Env": own_env,
             "Cmd": options.command or config.get("Cmd") if options.entrypoint is None else options.command,
             "Entrypoint": (
                 config.get("Entrypoint")

@@ -20,6 +20,13 @@ from pycontain.unionfs.tarwriter import TarWriter
 
 def write_image(store: Store, reference: Reference, collection: Collection, programs: Sequence[str]) -> Image:
     """Write the layer and the image, and tag it. Its times are those of its files."""
+    with store.lease():
+        return _write_image(store, reference, collection, programs)
+
+
+def _write_image(
+    store: Store, reference: Reference, collection: Collection, programs: Sequence[str]
+) -> Image:
     entries = collection.sorted()
     with store.layers.sink() as sink:
         tar = TarWriter(sink.write)
