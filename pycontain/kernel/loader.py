@@ -16,6 +16,7 @@ MAX_HEADERS = 128
 SCRIPT_LINE = 256  # BINPRM_BUF_SIZE
 EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
 PAGE_MASK = 4095
+ADDRESS_END = 1 << 46  # beyond which no program asks for memory
 
 
 class Script(Exception):
@@ -32,12 +33,13 @@ class Loader:
 
     def __init__(self, machine: int = EM_X86_64) -> None:
         self._machine = machine
-        self._known: dict[tuple[int, int, int, int], Binary] = {}
+        self._known: dict[tuple[int, ...], Binary] = {}
 
     def read(self, fd: int) -> Binary:
         """Raises Script, or ENOEXEC (also for another architecture), EACCES, ELIBBAD as execve does."""
         info = os.fstat(fd)
-        key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size)
+        # the change time cannot be chosen: another container's file may get the inode number and the rest again
+        key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
         found = self._known.get(key)
         if found is None:
             found = self._parse(fd, info.st_size)
@@ -74,7 +76,7 @@ class Loader:
             if ptype == PT_LOAD:
                 if file_size > memory_size or offset + file_size > size or (offset - address) & PAGE_MASK:
                     fail(errno.ENOEXEC)
-                if address + memory_size > 1 << 46:
+                if address + memory_size > ADDRESS_END:
                     fail(errno.ENOEXEC)
                 if memory_size == 0:
                     continue
@@ -83,14 +85,14 @@ class Loader:
                 if not phdr and offset <= phoff < offset + file_size:
                     phdr = address + phoff - offset
             elif ptype == PT_INTERP:
-                if not 1 < file_size <= 4096:
+                if not 1 < file_size <= 4096 or offset + file_size > size:
                     fail(errno.ENOEXEC)
                 interpreter = os.pread(fd, file_size, offset).split(b"\0", 1)[0]
             elif ptype == PT_PHDR:
                 phdr = address
             elif ptype == PT_GNU_STACK:
                 stack = bool(flags & 1)
-        if not segments:
+        if not segments or max(entry, phdr) >= ADDRESS_END:
             fail(errno.ENOEXEC)
         return Binary(kind == ET_EXEC, entry, phdr, phentsize, phnum, tuple(segments), interpreter, stack)
 

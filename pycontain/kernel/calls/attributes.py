@@ -35,6 +35,7 @@ from pycontain.kernel.vfs.walk import resolve
 from pycontain.platforms.base import NATIVE
 
 UTIMBUF = struct.Struct("<qq")
+TIME_MIN, TIME_MAX = -0x80000000 * BILLION, 0x37FFFFFFF * BILLION + BILLION - 1  # as ext4 has it
 XATTR_NAME_MAX, XATTR_SIZE_MAX = 255, 65536
 XATTR_CREATE, XATTR_REPLACE = 1, 2
 FILE_CAPABILITY = b"security.capability"
@@ -221,6 +222,11 @@ def sys_utimensat(task: Task, a: tuple[int, ...]) -> Any:
     return _utimens(task, node, values[0], values[1], now=moments == 2)
 
 
+def _held(moment: int | None) -> int | None:
+    """A time within what a file system keeps; Linux cuts it to that too (timestamp_truncate)."""
+    return None if moment is None else min(max(moment, TIME_MIN), TIME_MAX)
+
+
 def _utimens(task: Task, node: Node, atime: int | None, mtime: int | None, now: bool = False) -> int:
     """now: both times are the present one, for which write permission is enough."""
     _writable(node)
@@ -232,7 +238,7 @@ def _utimens(task: Task, node: Node, atime: int | None, mtime: int | None, now: 
             fail(errno.EACCES)
     if now and atime is None:
         atime = mtime = time.time_ns()
-    node.mount.fs.set_attr(node.inode, atime=atime, mtime=mtime)
+    node.mount.fs.set_attr(node.inode, atime=_held(atime), mtime=_held(mtime))
     _told(task, node, IN_ATTRIB)
     return 0
 

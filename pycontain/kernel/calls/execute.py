@@ -22,7 +22,7 @@ from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import path_of, resolve
-from pycontain.platforms.base import Program
+from pycontain.platforms.base import Binary, Program
 
 MAX_SCRIPTS = 5
 
@@ -67,7 +67,8 @@ def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
     info = container.host_stat_of_fd(task.tid, fd)
     if info.st_mode & S_IFMT != S_IFREG:
         fail(errno.EACCES)
-    host = os.open(f"/proc/{task.tid}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    # by now the number may be a FIFO's, whose open would wait
+    host = os.open(f"/proc/{task.tid}/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return _start(task, host, b"/dev/fd/%d" % fd, b"", a[1], a[2], a[3], 0o755, 0, 0)
     except Script:
@@ -94,9 +95,9 @@ def execute(
     container = task.process.container
     for _ in range(MAX_SCRIPTS + 1):
         inode = node.inode
+        real = path_of(container.root, node)
         fd = open_program(task, node)
         try:
-            real = path_of(container.root, node)
             return _start(
                 task, fd, path, real, empty, argv, envp, inode.mode, inode.uid, inode.gid,
                 (strings, replaced) if strings else None, inode.xattrs,
@@ -112,10 +113,19 @@ def execute(
                 strings, replaced = [*head, shown], 1
             shown = script.interpreter
             node = resolve(task, AT_FDCWD, script.interpreter)
-        except OSError:
-            os.close(fd)
-            raise
     fail(errno.ELOOP)
+
+
+def _interpreter(task: Task, binary: Binary) -> tuple[Binary | None, int]:
+    """A program's ELF interpreter and a descriptor of it; (None, -1) for a static program."""
+    if binary.interpreter is None:
+        return None, -1
+    fd = open_program(task, resolve(task, AT_FDCWD, binary.interpreter))
+    try:
+        return task.process.container.kernel.loader.read(fd), fd
+    except (OSError, Script):
+        os.close(fd)
+        fail(errno.ELIBBAD)
 
 
 def _start(
@@ -132,23 +142,23 @@ def _start(
     script: tuple[list[bytes], int] | None = None,
     xattrs: dict[bytes, bytes] | None = None,
 ) -> Any:
-    container = task.process.container
-    kernel = container.kernel
-    binary = kernel.loader.read(fd)
-    interpreter, interpreter_fd = None, -1
-    if binary.interpreter is not None:
-        interpreter_fd = open_program(task, resolve(task, AT_FDCWD, binary.interpreter))
-        try:
-            interpreter = kernel.loader.read(interpreter_fd)
-        except (OSError, Script):
-            os.close(interpreter_fd)
-            fail(errno.ELIBBAD)
+    """Hand the program over. Closes fd, whatever comes of it, but for a Script."""
+    kernel = task.process.container.kernel
+    try:
+        binary = kernel.loader.read(fd)
+        interpreter, interpreter_fd = _interpreter(task, binary)
+    except Script:
+        raise
+    except BaseException:
+        os.close(fd)
+        raise
     capabilities = xattrs.get(b"security.capability") if xattrs else None
     try:
         who, secure = task.process.credentials.after_exec(mode, owner, group, capabilities)
-    except PermissionError:
-        if interpreter_fd >= 0:
-            os.close(interpreter_fd)
+    except BaseException:
+        for opened in (fd, interpreter_fd):
+            if opened >= 0:
+                os.close(opened)
         raise
     program = Program(
         binary,
