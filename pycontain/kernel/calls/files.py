@@ -36,6 +36,7 @@ from pycontain.kernel.vfs.procfs import ProcInode
 from pycontain.kernel.vfs.walk import base_of, child_of, path_of, resolve, resolve_parent, walk
 
 OPEN_HOW = struct.Struct("<QQQ")
+VALID_FLAGS = 0o37777777  # others are ignored (open(2)); openat2 refuses them
 MAX_LINKS = 40
 
 
@@ -57,7 +58,7 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
     if a[3] > OPEN_HOW.size and any(task.read(a[2] + OPEN_HOW.size, min(a[3], 4096) - OPEN_HOW.size)):
         fail(errno.E2BIG)
     flags, mode, restrict = task.unpack(OPEN_HOW, a[2])
-    if restrict & ~31 or restrict & 24 == 24 or flags >> 32 or mode & ~0o7777:
+    if restrict & ~31 or restrict & 24 == 24 or flags & ~VALID_FLAGS or mode & ~0o7777:
         fail(errno.EINVAL)
     if mode and not flags & (O_CREAT | O_TMPFILE_BIT):
         fail(errno.EINVAL)
@@ -86,6 +87,7 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int = 0) -> Any:
+    flags &= VALID_FLAGS
     if flags & O_TMPFILE_BIT and flags & O_DIRECTORY:
         fail(errno.EOPNOTSUPP)  # callers fall back to a name that they unlink
     if flags & O_CREAT and flags & O_DIRECTORY and not flags & O_PATH:
@@ -127,6 +129,8 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
 def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) -> Any:
     """A new file in a directory, where nothing has the name."""
     who = task.process.credentials
+    if directory.mount.fs.fixed:
+        fail(errno.ENOENT)
     if directory.mount.read_only:
         fail(errno.EROFS)
     if directory.inode.nlink == 0:
@@ -181,7 +185,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         return container.kernel.fifos.open(task, fs.pin(inode), flags)
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
-            fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY)
+            fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY, task.process.credentials.fsuid)
         else:
             fd = fs.open(inode, flags, task)
     elif kind == S_IFCHR:

@@ -1,10 +1,12 @@
 """An unprivileged user executes a setuid program, while a thread exchanges names and descriptors."""
 
 import os
+import random
 import shutil
 import stat
 import sys
 import threading
+import time
 
 from attempts import attempt
 
@@ -43,6 +45,7 @@ if child == 0:
 
             threading.Thread(target=exchange, daemon=True).start()
             for _ in range(20):
+                time.sleep(random.random() * 0.003)
                 try:
                     os.execve("/tmp/own/link", ["id"], {})
                 except OSError:
