@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the host said, too")
     parser.add_argument("-k", "--keep", help="a directory for the store and the root, kept")
+    parser.add_argument("-u", "--user", action="store_true", help="the kernel of an ordinary user")
     parser.add_argument("-a", "--all", action="store_true", help="show known differences, too")
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
@@ -49,7 +50,13 @@ def main() -> int:
         shutil.rmtree(f"{keep}/root", ignore_errors=True)
         world.unpack(store, f"{keep}/root")
         expected = world.run_on_host(f"{keep}/root", names)
-        found = world.run_in_container(f"{keep}/store", names)
+        if options.user:
+            os.chmod(keep, 0o755)
+            shutil.rmtree(f"{keep}/user", ignore_errors=True)
+            python = world.as_user(f"{keep}/store", f"{keep}/user")
+            found = world.run_in_container(f"{keep}/user", names, python)
+        else:
+            found = world.run_in_container(f"{keep}/store", names)
     finally:
         if not options.keep:
             shutil.rmtree(keep, ignore_errors=True)

@@ -22,7 +22,11 @@ DIFFERENCES: dict[str, str] = {
     "opening/status_flags_of_directories": (
         "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW"
     ),
+    "procfs/rereading": "a file of /proc has the text of the moment when it was opened",
+    "procfs/size_of_a_descriptor": "a file of /proc is a memory file with a size",
+    "procfs/writing_to_figures": "root may not even try to write",
     "processes/clones": "CLONE_FS between processes is not seen: clone is native",
     "processes/waitid_tells_the_user": "siginfo comes from the host, which knows processes under its own user",
+    "sessions/terminal_by_its_general_name": "/dev/tty gives a descriptor of the terminal itself",
     "signals/which_user_sent": "siginfo comes from the host, which knows processes under its own user",
 }

@@ -26,6 +26,7 @@ REFERENCE = "syscalls/world"
 HOSTNAME = "testhost"
 PYTHON = "/usr/bin/python3"
 SCRATCH = "/work"
+USER = 65534  # who runs the second kernel
 NOON = 1_000_000_000  # 2001-09-09, the time of everything under /image, in seconds
 SCRIPT = b"#!/programs/showargs fixed argument\n"
 
@@ -189,12 +190,39 @@ def run_on_host(root: str, names: Sequence[str]) -> dict[str, Any]:
     return results(argv, dict(os.environ))
 
 
-def run_in_container(store_root: str, names: Sequence[str], prefix: Sequence[str] = ()) -> dict[str, Any]:
-    """prefix: what makes us another user (setpriv…), who must be able to read the store and the package."""
+def run_in_container(store_root: str, names: Sequence[str], python: Sequence[str] = (sys.executable,)) -> dict[str, Any]:
+    """python: the interpreter that has the package, and before it what makes us another user."""
     environment = {**os.environ, "PYCONTAIN_ROOT": store_root}
-    argv = [*prefix, sys.executable, "-c", "import pycontain.cli, sys; sys.exit(pycontain.cli.main())"]
+    argv = [*python, "-c", "import pycontain.cli, sys; sys.exit(pycontain.cli.main())"]
     argv += ["run", "--rm", "--hostname", HOSTNAME, "-e", "PYTHONDONTWRITEBYTECODE=1", REFERENCE, *driver(names)]
-    return results(argv, environment)
+    try:
+        return results(argv, environment)
+    finally:
+        stop = "from pycontain.kernel.control import KernelClient as K; k = K.connect(%r, start=False); k and k.shutdown()"
+        subprocess.run([*python, "-c", stop % store_root], env=environment, stdin=subprocess.DEVNULL)
+
+
+def as_user(store_root: str, copy: str) -> list[str]:
+    """A copy of the store that belongs to an ordinary user; what runs Python as that user. [] if that cannot be."""
+    import shutil
+
+    identity = ["--reuid", str(USER), "--regid", str(USER), "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
+    path = os.pathsep.join(p for p in [os.path.dirname(os.path.dirname(HERE)), *sys.path] if p)
+    for python in (sys.executable, PYTHON):
+        argv = ["setpriv", *identity, "env", f"PYTHONPATH={path}", python, "-s"]
+        try:
+            done = subprocess.run([*argv, "-c", "import pycontain, msgpack"], capture_output=True, cwd="/")
+        except OSError:
+            return []
+        if done.returncode == 0:
+            break
+    else:
+        return []
+    shutil.copytree(store_root, copy, symlinks=True)
+    for where, directories, files in os.walk(copy):
+        for name in (*directories, *files, "."):
+            os.chown(os.path.join(where, name), USER, USER, follow_symlinks=False)
+    return argv
 
 
 def results(argv: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fal
     need(directory.inode, who, EXECUTE)
     if name in DOTS or directory.mount.fs.lookup(directory.inode, name) is not None:
         fail(errno.EEXIST)
+    if directory.mount.fs.fixed:
+        fail(errno.ENOENT)
     if slash and not directory_wanted:
         fail(errno.ENOENT)
     if directory.mount.read_only:
@@ -272,6 +274,8 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
             fail(errno.EEXIST)
         if victim.ino == moving.ino and not source.mount.read_only:
             return 0
+    elif fs.fixed:
+        fail(errno.ENOENT)
     _check_removal(task, source, old_name)
     who = task.process.credentials
     need(target.inode, who, WRITE | EXECUTE)

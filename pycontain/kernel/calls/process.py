@@ -68,6 +68,8 @@ def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
     if pid != 1 and group != 1:
         return NATIVE  # scalars: nothing can change between this look and the call
     init = container.init
+    if pid == 1 and init is not task.process:
+        fail(errno.ESRCH)  # not the caller's child
     if init is None or container.outside(pid or container.inside(task.process.pid)) != init.pid:
         # somebody else joins the first process's group
         fail(errno.EPERM)

@@ -60,7 +60,7 @@ def open_device(container: Container, inode: Inode, flags: int, task: Task) -> i
     if host is not None:
         return os.open(host, flags)
     if inode.rdev == PTMX:
-        return container.devpts.open_master(flags)
+        return container.devpts.open_master(flags, task.process.credentials.fsuid)
     if inode.rdev == TTY:
         return _controlling_terminal(container, flags, task)
     fail(errno.ENXIO)
@@ -96,8 +96,8 @@ class DevPts(Filesystem):
         self.root.parent = self.root
         self._modes: dict[int, tuple[int, int, int]] = {}
 
-    def open_master(self, flags: int) -> int:
-        """A new terminal. Raises ENOSPC if the container has too many."""
+    def open_master(self, flags: int, owner: int = 0) -> int:
+        """A new terminal, whose slave belongs to the one who opens it. Raises ENOSPC if the container has too many."""
         if len(self._nodes) >= MAX_TERMINALS:
             for number in list(self._nodes):
                 self.alive(number)
@@ -106,17 +106,17 @@ class DevPts(Filesystem):
         fd = os.open("/dev/ptmx", flags & (O_ACCMODE | os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
         try:
             (number,) = struct.unpack("i", fcntl.ioctl(fd, TIOCGPTN, bytes(4)))
-            self.adopt(number)
+            self.adopt(number, owner)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def adopt(self, number: int) -> None:
+    def adopt(self, number: int, owner: int = 0) -> None:
         """A terminal that was just made for the container, and whose master is open."""
         self._forget(number)
         self._nodes[number] = os.open(f"/dev/pts/{number}", os.O_PATH | os.O_CLOEXEC)
-        self._modes[number] = (0o620, 0, 5)
+        self._modes[number] = (0o620, owner, 5)
 
     def alive(self, number: int) -> bool:
         """Is there a terminal of the container with this number?"""

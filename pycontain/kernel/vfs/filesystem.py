@@ -25,6 +25,7 @@ class Filesystem:
     dev: int
     type: str
     magic: int
+    fixed = False  # nobody can make names; where there is none, ENOENT comes before any other error
     cacheable = False  # may a resolved path be remembered until `generation` changes?
     root: Inode
     generation = 0

@@ -60,6 +60,7 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
     b"status": (0o444, proctext.status),
     b"wchan": (0o444, lambda c, p: b"0"),
 }
+TRACED = (b"maps", b"smaps", b"smaps_rollup")  # readable by mode, but only by who may trace the process
 THREAD_FILES: dict[bytes, Callable[["Container", "Process", int], bytes]] = {
     b"comm": proctext.comm,
     b"stat": proctext.stat_line,
@@ -71,6 +72,8 @@ WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm")
 HOST_TEXT = ("cpuinfo", "meminfo", "uptime", "loadavg", "vmstat", "filesystems", "swaps", "diskstats", "partitions",
              "devices", "stat", "interrupts", "softirqs", "buddyinfo", "zoneinfo", "crypto", "consoles",
              "misc")  # fmt: skip
+# kept open and read again and again (top): programs get the host's own file, whose text is new each time
+LIVE = ("uptime", "loadavg", "stat", "vmstat", "diskstats", "interrupts", "softirqs")
 NET_TEXT = ("dev", "tcp", "tcp6", "udp", "udp6", "unix", "route", "if_inet6", "ipv6_route", "snmp", "snmp6", "netstat",
             "protocols", "sockstat", "sockstat6", "arp", "raw", "raw6", "igmp", "packet", "psched")  # fmt: skip
 SYS_TEXT = (
@@ -116,6 +119,7 @@ class ProcFs(Filesystem):
 
     type = "proc"
     magic = PROC_MAGIC
+    fixed = True
 
     def __init__(self, container: Container, dev: int) -> None:
         self.container = container
@@ -160,7 +164,7 @@ class ProcFs(Filesystem):
     def lookup(self, directory: Inode, name: bytes) -> Inode | None:
         assert isinstance(directory, ProcInode)
         if not self._alive(directory.process):
-            return None
+            fail(errno.ESRCH)
         found: Inode | None = getattr(self, f"_lookup_{directory.kind}")(directory, name)
         return found
 
@@ -210,7 +214,10 @@ class ProcFs(Filesystem):
             return self._file(directory, name, 0o444, lambda: b"\n")
         text = os.fsdecode(name)
         if text in HOST_TEXT:
-            return self._file(directory, name, 0o444, lambda: proctext.host_text(text))
+            inode = self._file(directory, name, 0o444, lambda: proctext.host_text(text))
+            if text in LIVE:
+                inode.kind, inode.host = "live", f"/proc/{text}"
+            return inode
         return None
 
     def _lookup_pid(self, directory: ProcInode, name: bytes) -> Inode | None:
@@ -244,7 +251,7 @@ class ProcFs(Filesystem):
                 b"task": "task",
                 b"attr": "attr",
             }
-            mode = S_IFDIR | (0o500 if name in (b"fd", b"fdinfo") else 0o555)
+            mode = S_IFDIR | (0o500 if name in (b"fd", b"fdinfo") else 0o511 if name == b"ns" else 0o555)
             found = self._make(
                 directory, name, mode, kind[name], number + 10 + PID_DIRS.index(name), process
             )
@@ -281,10 +288,14 @@ class ProcFs(Filesystem):
     def _lookup_fd(self, directory: ProcInode, name: bytes) -> Inode | None:
         process = directory.process
         assert process is not None
-        if not name.isdigit() or not os.path.lexists(f"/proc/{process.pid}/fd/{int(name)}"):
+        if not name.isdigit() or (name[:1] == b"0" and name != b"0"):
+            return None
+        try:
+            mode = os.lstat(f"/proc/{process.pid}/fd/{int(name)}").st_mode
+        except OSError:
             return None
         ino = PID_BASE + process.pid * 4096 + 200 + int(name) % 2048
-        return self._make(directory, name, S_IFLNK | 0o700, "descriptor", ino, process)
+        return self._make(directory, name, S_IFLNK | mode & 0o700, "descriptor", ino, process)
 
     _names_fdinfo = _names_fd
 
@@ -437,14 +448,21 @@ class ProcFs(Filesystem):
             fail(errno.ESRCH)
         if inode.kind == "special":
             return self._reopen(inode, flags & ~(os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC | os.O_NOCTTY)
+        if inode.kind == "live" and not flags & (O_ACCMODE | os.O_TRUNC):
+            return os.open(inode.host, os.O_RDONLY | os.O_CLOEXEC)
         if flags & O_ACCMODE:
-            if not inode.host or flags & O_ACCMODE != os.O_WRONLY:
+            if inode.kind == "live" or not inode.host or flags & O_ACCMODE != os.O_WRONLY:
                 fail(errno.EACCES)
             # the task's own file of the host, where a write means the same
             return os.open(inode.host, os.O_WRONLY | os.O_CLOEXEC)
         if inode.text is None:
             fail(errno.EACCES)
-        return memory_file(inode.text())
+        if inode.name in TRACED:
+            self._owner(inode, task)
+        text = inode.text()
+        if inode.process is task.process and inode.name in (b"stat", b"status"):
+            text = proctext.running(text)
+        return memory_file(text)
 
     def pin(self, inode: Inode) -> int:
         """An O_PATH descriptor of what a task's descriptor names, if it still names what was looked up."""

@@ -77,6 +77,14 @@ def _state(container: Container, process: Process, state: bytes) -> bytes:
     return STOPPED.get(state, state)
 
 
+def running(text: bytes) -> bytes:
+    """stat or status as the process itself reads it: while it does, it runs."""
+    if text.startswith(b"Name:"):
+        return text.replace(b"\nState:\tS (sleeping)\n", b"\nState:\tR (running)\n", 1)
+    at = text.rindex(b")") + 2
+    return text[:at] + b"R" + text[at + 1 :]
+
+
 def stat_line(container: Container, process: Process, tid: int | None = None) -> bytes:
     """/proc/PID/stat, or that of one thread."""
     text = host_file(process.pid, "stat" if tid is None else f"task/{tid}/stat")
@@ -173,7 +181,7 @@ def _map_line(container: Container, line: bytes) -> bytes:
         name = parts[5] if parts[5].startswith((b"/memfd:", b"/dev/zero")) else b"/(unknown)"
         head = b" ".join(parts[:5])
     else:
-        name = path_of(container.root, node)
+        name = path_of(container.root, node) + (b"" if node.inode.nlink else b" (deleted)")
         head = b" ".join(parts[:3]) + b" 00:2c %d" % node.inode.ino
     return head.ljust(72) + b" " + name
 

@@ -471,7 +471,7 @@ def path_search() -> None:
 @case
 def spawned_shell_pipelines() -> None:
     run("sh", "-c", "seq 1000 | grep 7 | sort -rn | head -3 | tr '\\n' ' '; echo; (exit 3); echo $?; false || echo or; true && echo and")
-    run("sh", "-c", "for i in 1 2 3; do (echo $i) & done; wait; echo waited")
+    run("sh", "-c", "(for i in 1 2 3; do (echo $i) & done; wait) | sort; echo waited")
     run("sh", "-c", "x=$(echo sub $(echo nested)); echo $x; cat <<E\nhere $x\nE\necho $((6*7)); kill -9 $$")
 
 
