@@ -13,6 +13,7 @@ from pycontain.kernel.abi import signed
 from pycontain.kernel.credentials import CAP_KILL
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.procfs import ProcInode
 from pycontain.kernel.vfs.proctext import host_file, parent_pid
 from pycontain.platforms.base import NATIVE
 
@@ -234,7 +235,14 @@ def sys_pidfd_open(task: Task, a: tuple[int, ...]) -> Any:
 def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> int:
     fd, signum = signed(a[0]), signed(a[1])
     container = task.process.container
-    container.host_stat_of_fd(task.tid, fd)
+    node = container.node_of_fd(task, fd)
+    if node is not None and isinstance(node.inode, ProcInode) and node.inode.kind == "pid":
+        # a directory of /proc does as well (pidfd_send_signal(2))
+        process = node.inode.process
+        if process is None or container.processes.get(process.pid) is not process:
+            fail(errno.ESRCH)
+        _send(task, process, signum)
+        return 0
     for line in host_file(task.tid, f"fdinfo/{fd}").splitlines():
         if line.startswith(b"Pid:"):
             pid = int(line.split()[1])
@@ -243,6 +251,33 @@ def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> int:
             _send(task, container.processes[pid], signum)
             return 0
     fail(errno.EBADF)
+
+
+F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY = 8, 10, 15, 1024, 1026
+DN_MULTISHOT = 0x80000000
+
+
+def sys_fcntl(task: Task, a: tuple[int, ...]) -> Any:
+    """The commands that name processes, and those that leave traces on files; all others are native (fcntl(2))."""
+    command, value = a[1] & 0xFFFFFFFF, a[2]
+    container = task.process.container
+    container.host_stat_of_fd(task.tid, signed(a[0]))
+    if command == F_SETSIG:
+        return NATIVE  # goes to the owner, and that is the caller
+    if command == F_NOTIFY and not value & 0xFFFFFFFF & ~DN_MULTISHOT:
+        return 0  # ends a watch, and there is none
+    if command == F_NOTIFY:
+        fail(errno.EINVAL)
+    if command != F_SETOWN:
+        fail(errno.EPERM)
+    owner = signed(value)
+    if owner == 0:
+        return NATIVE
+    number = container.outside(abs(owner))
+    if number != (task.process.pid if owner > 0 else os.getpgid(task.process.pid)):
+        fail(errno.EPERM)
+    # numbers that are the host's too can be taken natively. Process 1 is another one there: it gets no SIGIO
+    return NATIVE if number == abs(owner) else 0
 
 
 # -- scheduling of others

@@ -74,7 +74,7 @@ def rules(
     out["fork"] = out["vfork"] = Rule(births)
     out["clone"] = Rule(births, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
     out["ioctl"] = Rule(RET_NOTIFY, (Test(1, ALLOWED_IOCTLS, RET_ALLOW),))
-    out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, refuse),))
+    out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, RET_NOTIFY),))
     out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))
     out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
     out["getsockopt"] = Rule(RET_ALLOW, (Test(2, PEER_OPTIONS, RET_NOTIFY),))
