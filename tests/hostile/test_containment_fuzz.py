@@ -15,14 +15,19 @@ SEED = 20_251_121
 
 
 def trapped() -> list[str]:
-    """The numbers of every call that a function of the kernel answers."""
+    """The numbers of every call that a function of the kernel answers, but those that make tasks: a bomb of them
+    has a test of its own, with a limit."""
     rows = table.build()
-    return [str(x86_64.NUMBERS[name]) for name, row in rows.items() if row.function is not None]
+    return [
+        str(x86_64.NUMBERS[name])
+        for name, row in rows.items()
+        if row.function is not None and name not in ("clone", "fork", "vfork")
+    ]
 
 
 def fuzz(world: World, seed: int, rounds: int, numbers: list[str]) -> None:
     program = world.compiled("fuzz")
-    text = world.run(program, str(seed), str(rounds), *numbers, timeout=1200)
+    text = world.run(program, str(seed), str(rounds), *numbers, options=("--pids-limit", "200"), timeout=1200)
     assert text.endswith("end\n")
     assert world.failures() == "none", f"{world.failures()}\n{world.log()}"
 
