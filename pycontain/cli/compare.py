@@ -18,7 +18,7 @@ from pycontain.cli.options import UsageError
 @click.option("--html", "page", metavar="FILE", help="Write a page with plots and explanations.")
 @click.option("--repeat", default=5, show_default=True, help="How often starts are measured.")
 @click.option("--instances", default=10, show_default=True, help="How many run side by side for the memory.")
-@click.option("--only", multiple=True, metavar="KIND", help="host, container, machine, uml or podman.")
+@click.option("--only", multiple=True, metavar="KIND", help="host, container, machine or podman.")
 @click.option("--consolidate", metavar="SPEC", help="Pack the services of a file on hosts instead.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def compare(

@@ -14,6 +14,8 @@ def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[
     """The runtime and the machine's settings. UsageError for values that make no sense."""
     if runtime not in RUNTIMES:
         raise UsageError(f"{verb}: --runtime {runtime}: there is no such one", hint="there are vm and uml")
+    if runtime == "uml":
+        raise UsageError(f"{verb}: --runtime uml is not there yet", hint="--runtime vm works without KVM, too")
     settings: dict[str, object] = {"accel": values.text("vm_accel") or "auto", "memory": 128, "cpus": 1}
     memory = values.text("memory")
     if memory is not None:

@@ -88,10 +88,6 @@ def _add_machines(image: str, found: list[Subject], missing: list[str]) -> None:
         for kind in kinds:
             command = pycontain("run", "--rm", "--runtime", "vm", "--vm-accel", kind)
             found.append(Subject(f"machine ({kind.upper()})", MACHINE, kind, command, image))
-    if shutil.which("linux.uml") is None:
-        missing.append("User-Mode Linux: not installed")
-    else:
-        found.append(Subject("User-Mode Linux", UML, "", pycontain("run", "--rm", "--runtime", "uml"), image))
 
 
 def _into_podman(podman: str, image: str) -> str:

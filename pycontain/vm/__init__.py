@@ -12,8 +12,7 @@ General layout:
     template.py                 a machine booted once, cloned copy-on-write for every start
     channel.py guest.py         the conversation with the agent; what is said to set up a container in a guest
     machine.py session.py       a running machine, and the programs in it
-    upper.py share.py           changed files brought home; host directories served to the guest (FUSE)
+    upper.py syncing.py share.py  changed files brought home; host directories served to the guest (FUSE)
     snapshot.py                 running machines saved, restored, cloned, moved
-    uml.py                      User-Mode Linux instead of QEMU
     server.py client.py         the process that holds a store's machines; it speaks the emulated kernel's protocol
 """

@@ -97,7 +97,8 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            self.fail(f"talk to the guest: {error.strerror}")
+            ended = isinstance(error, ConnectionError)
+            self.fail(f"talk to the guest: {'the machine has ended' if ended else error.strerror}")
             return
         if not data:
             self.fail("talk to the guest: the machine has ended")

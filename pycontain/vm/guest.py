@@ -28,6 +28,8 @@ DEVICE_LINKS = (
     (b"/proc/self/fd/2", b"stderr"), (b"pts/ptmx", b"ptmx"), (b"/proc/kcore", b"core"),
 )  # fmt: skip
 RESOLVE_IN_ROOT = 0x10
+SHARE_FD = 700
+"""The agent's descriptor of the first share's /dev/fuse; the others follow."""
 
 
 class Script:
@@ -37,6 +39,7 @@ class Script:
         self.table = Table()
         self._checks: list[tuple[int, str]] = []
         self._results = 0
+        self.shares = 0
 
     def want(self, row: Row | Ref) -> int:
         """The index of its result in the reply."""
@@ -91,7 +94,7 @@ def prepare(modules: Sequence[str], loads: object = None) -> Script:
     table = script.table
     for name in modules:
         load_module(table, name)
-    script.mount("mount the writable layer", b"tmpfs", b"/c", b"tmpfs", 0, b"mode=0755,size=75%")
+    script.mount("mount the writable layer", b"tmpfs", b"/c", b"tmpfs", 0, b"mode=0755,size=50%")
     for path in (b"/c/lower", b"/c/rw", UPPER, b"/c/rw/work", ROOT, b"/c/files"):
         script.mkdir(path)
     # SIGCHLD arrives as something to read; descriptor numbers are the same in every clone
@@ -99,9 +102,26 @@ def prepare(modules: Sequence[str], loads: object = None) -> Script:
     script.must("block SIGCHLD", "rt_sigprocmask", 0, mask, 0, 8)
     script.want(script.must("make a signal descriptor", "signalfd4", -1, mask, 8, O_NONBLOCK | O_CLOEXEC))
     _network(table)
+    _share_agent(script)
     limit = table.words([1 << 20, 1 << 20])
     table.call("setrlimit", 7, limit)
     return script
+
+
+def _share_agent(script: Script) -> None:
+    """A second agent, a child of the first one, with a port of its own. It does nothing but serve shares: the first
+    one may wait for a file of a share (a pipe whose data still comes from there), and must not wait for itself."""
+    table = script.table
+    opened = script.must("open the second port", "open", table.text(b"/dev/vport0p2"), O_RDWR)
+    forked = script.must("start the second agent", "fork")
+    in_child = table.jump(agent.IF_ZERO, forked.plus(0))
+    in_parent = table.jump(agent.IF_ZERO, table.constant(0))
+    table.land(in_child)
+    table.call("dup3", opened, agent.CONTROL, O_CLOEXEC)
+    table.call("close", opened)
+    table.operation(agent.END, 0, 0)
+    table.land(in_parent)
+    table.call("close", opened)
 
 
 def _network(table: Table) -> None:
@@ -211,6 +231,21 @@ def open_inside(script: Script, path: bytes, flags: int) -> Row:
     return opened
 
 
+def mount_share(script: Script, target: bytes, read_only: bool) -> int:
+    """A FUSE file system; the index of the result that is its descriptor."""
+    table = script.table
+    opened = script.must("open the share's device", "open", table.text(b"/dev/fuse"), O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    # the number of the descriptor goes into the options as text: it is given a number that we know
+    number = SHARE_FD + script.shares
+    script.shares += 1
+    script.must("place the share's device", "dup3", opened, number, O_CLOEXEC)
+    table.call("close", opened)
+    options = b"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions" % number
+    flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
+    script.mount(f"mount {os.fsdecode(target)}", b"share", ROOT + target, b"fuse", flags, options)
+    return number
+
+
 def read_accounts(script: Script) -> tuple[int, int]:
     """/etc/passwd and /etc/group, up to 256 KiB each; the indices of their pieces' results."""
     indices = []
@@ -280,7 +315,7 @@ class Start:
         t.land(in_parent)
         for end in (*ours, status_write):
             t.call("close", end)
-        self._indices["status"] = s.collect("read", status_read, BUFFER, 512, most=512)
+        s.collect("read", status_read, BUFFER, 512, most=512)
         t.call("close", status_read)
         self._indices["pid"] = s.want(child)
 
@@ -341,9 +376,8 @@ class Start:
         index = self._indices.get(name)
         return -1 if index is None else reply.results[index]
 
-    def failure(self, reply: Reply) -> tuple[int, str] | None:
-        """126 or 127, and why, where the program could not be executed."""
-        data = reply.pieces[-1]
+    def failure(self, data: bytes) -> tuple[int, str] | None:
+        """126 or 127, and why, where the program could not be executed. data: from the descriptor "status"."""
         if not data:
             return None
         results = struct.unpack(f"<{len(data) // 8}q", data[: len(data) // 8 * 8])

@@ -18,6 +18,7 @@ from pycontain.vm.channel import Channel
 from pycontain.vm.guest import Script, Start
 from pycontain.vm.process import Process
 from pycontain.vm.session import INPUT_LIMIT, Session
+from pycontain.vm.share import REQUEST_SIZE, Share
 from pycontain.vm.table import BUFFER, Reply, Table
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 WAITS = 4
 """Ended programs that one poll can tell of."""
+SHARE_REQUESTS = 3
+"""Requests to a share that are taken at a time."""
 POLLIN, POLLOUT = 1, 4
 NAME_SERVER = b"nameserver 10.0.2.3\n"
 """QEMU's user network passes questions on to the host's name servers."""
@@ -52,6 +55,10 @@ class Machine:
         self.paused = False
         self.ended = asyncio.Event()
         self.on_end: Callable[[Machine], Coroutine[Any, Any, None]] | None = None
+        self.shares: dict[int, Share] = {}
+        """The agent's descriptor of /dev/fuse -> what serves it."""
+        self.files = Channel(process.shares)
+        self._serving: asyncio.Task[None] | None = None
         self._closing: list[int] = []
         self._early: dict[int, int] = {}
         """Wait statuses of programs that ended before their start was told."""
@@ -113,7 +120,7 @@ class Machine:
         )
         reply = await self.run(start.script)
         session.pid = start.number(reply, "pid")
-        failure = start.failure(reply)
+        failure = start.failure(reply.pieces[-1])
         if failure is not None:
             for name in ("master", "stdin", "stdout", "stderr"):
                 if (fd := start.number(reply, name)) >= 0:
@@ -247,7 +254,7 @@ class Machine:
         timeout = table.words([0, 0]) if ending else 0
         table.call("ppoll", polled, len(watched), timeout, 0, 0)
         table.call("read", self.signals, table.space(1024), 1024)
-        reads = [script.collect("read", fd, BUFFER, CHUNK, most=CHUNK) for _, fd in reading[:60]]
+        reads = [script.collect("read", fd, BUFFER, CHUNK, most=CHUNK) for _, fd in reading[:40]]
         waits = []
         for _ in range(WAITS):
             status = table.fixed(8)
@@ -284,6 +291,30 @@ class Machine:
         for session in blocked:
             session.blocked = False
             asyncio.get_running_loop().create_task(self._push(session)).add_done_callback(_seen)
+
+    def serve_shares(self) -> None:
+        """From now on the guest's requests to the shares are answered."""
+        self._serving = asyncio.get_running_loop().create_task(self._keep_serving())
+        self._serving.add_done_callback(_seen)
+
+    async def _keep_serving(self) -> None:
+        answers: list[tuple[int, bytes]] = []
+        while self.files.failure is None:
+            table = Table()
+            for fd, answer in answers:
+                table.call("write", fd, table.bytes(answer), len(answer))
+            watched = [(agent.CONTROL, POLLIN), *((fd, POLLIN) for fd in self.shares)]
+            polled = table.bytes(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
+            table.call("ppoll", polled, len(watched), 0, 0, 0)
+            asked = [fd for fd in self.shares for _ in range(SHARE_REQUESTS)]
+            for fd in asked:
+                table.collect("read", fd, BUFFER, REQUEST_SIZE, most=REQUEST_SIZE)
+            reply = await self.files.send(table)
+            answers = []
+            for fd, request in zip(asked, reply.pieces, strict=True):
+                answer = self.shares[fd].answer(request) if request else None
+                if answer is not None:
+                    answers.append((fd, answer))
 
     async def _watch_sizes(self) -> None:
         while self.channel.failure is None:
@@ -324,6 +355,9 @@ class Machine:
         if self._resize is not None:
             self._resize.cancel()
         self.process.kill()
+        self.files.fail("serve the guest: the machine has ended")
+        for share in self.shares.values():
+            share.close()
         for session in self.sessions:
             session.finish(137 if session.status is None else None)
 
@@ -362,8 +396,30 @@ async def set_up(machine: Machine, spec: dict[str, Any], devices: dict[str, str]
     machine.own_machine_id = len(machine_id.strip()) == 32
     if machine.own_machine_id:  # the image has one: every machine gets its own
         await _mount_file(machine, b"/etc/machine-id", os.urandom(16).hex().encode() + b"\n", 0, True)
-    for number, mount in enumerate(spec.get("mounts") or [], 1):
-        await _mount(machine, mount, number)
+    mounts = list(enumerate(spec.get("mounts") or [], 1))
+    for number, mount in mounts:
+        if mount["type"] == "tmpfs" or not os.path.isdir(mount["source"]):
+            await _mount(machine, mount, number)
+    # last: a path inside a share is only there while somebody serves it
+    await _mount_shares(machine, [m for _, m in mounts if m["type"] != "tmpfs" and os.path.isdir(m["source"])])
+
+
+async def _mount_shares(machine: Machine, mounts: list[dict[str, Any]]) -> None:
+    """Live host directories."""
+    if not mounts:
+        return
+    script = Script()
+    made = []
+    for mount in mounts:
+        made += _mount_point(script, os.fsencode(mount["target"]), directory=True)
+    _remember(machine, await machine.run(script), made)
+    script = Script()
+    for mount in sorted(mounts, key=lambda m: -str(m["target"]).count("/")):
+        read_only = bool(mount.get("read_only"))
+        fd = guest.mount_share(script, os.fsencode(mount["target"]), read_only)
+        machine.shares[fd] = Share(mount["source"], read_only=read_only)
+    script.check(await machine.files.exchange(script.table))
+    machine.serve_shares()
 
 
 async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
@@ -377,8 +433,6 @@ async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
         _remember(machine, await machine.run(script), made)
         return
     source = mount["source"]
-    if os.path.isdir(source):
-        raise ContainerError(f"mount {source}: directories cannot be shared with a machine yet")
     with open(source, "rb") as file:
         data = file.read((4 << 20) + 1)
     if len(data) > 4 << 20:

@@ -13,7 +13,7 @@ from pycontain.vm.qmp import Qmp
 
 
 class Process:
-    """Started by the constructor; control is our end of the agent's port, monitor that of QMP."""
+    """Started by the constructor; control and shares are our ends of the agents' ports, monitor that of QMP."""
 
     def __init__(self, program: str, machine: qemu.Machine, log: str) -> None:
         """log: a file for what QEMU itself has to say."""
@@ -21,15 +21,18 @@ class Process:
         self.log = log
         self.control, control = socket.socketpair()
         self.monitor, monitor = socket.socketpair()
+        self.shares, shares = socket.socketpair()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             ends = {0: null, 1: output, 2: output, qemu.CONTROL_FD: control.fileno(), qemu.QMP_FD: monitor.fileno()}
+            ends[qemu.SHARES_FD] = shares.fileno()
             self.pid = launcher.spawn(qemu.command_line(program, machine), ends)
             self.started = time.time_ns()
         finally:
             control.close()
             monitor.close()
+            shares.close()
             os.close(null)
             os.close(output)
         self.pidfd = os.pidfd_open(self.pid)
@@ -93,6 +96,7 @@ class Process:
         os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         self.monitor.close()
+        self.shares.close()
 
 
 def _shell(path: str) -> str:

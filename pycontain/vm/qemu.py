@@ -12,8 +12,8 @@ from pycontain.errors import MachineError
 
 PROGRAM = "qemu-system-x86_64"
 HINT = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU; `pycontain vm check` says more"
-CONTROL_FD, QMP_FD = 3, 4
-"""In QEMU: our ends of the agent's port and of the machine protocol."""
+CONTROL_FD, QMP_FD, SHARES_FD = 3, 4, 5
+"""In QEMU: the agent's port, the machine protocol, and the port of the agent that serves shares."""
 COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
     "random.trust_cpu=on cryptomgr.notests mitigations=off rcupdate.rcu_expedited=1 "
@@ -116,7 +116,8 @@ def command_line(program: str, machine: Machine) -> list[str]:
         *(() if machine.incoming else ("-kernel", machine.kernel, "-initrd", machine.initrd, "-append", COMMAND_LINE)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
         "-chardev", f"socket,id=control,fd={CONTROL_FD}",
-        "-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=control,name=control",
+        "-device", "virtio-serial-device,max_ports=3", "-device", "virtserialport,chardev=control,name=control",
+        "-chardev", f"socket,id=shares,fd={SHARES_FD}", "-device", "virtserialport,chardev=shares,name=shares",
         "-blockdev", f"driver=file,filename={_quote(machine.disk)},node-name=rootfile,read-only=on,locking=off",
         "-blockdev", "driver=raw,file=rootfile,node-name=root,read-only=on",
         "-device", "virtio-blk-device,drive=root",

@@ -48,8 +48,8 @@ def check(root: str) -> list[Finding]:
     verdict = accel.remembered(home)
     text = verdict.reason if verdict.works else f"no ({verdict.reason}): guests run under TCG, 5 to 15 times slower"
     found.append(Finding(True if verdict.works else None, "KVM", text))
-    uml = shutil.which("linux.uml")
-    found.append(Finding(True if uml else None, "User-Mode Linux", uml or "not installed (--runtime uml needs it)"))
+
+
     return found
 
 

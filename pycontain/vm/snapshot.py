@@ -75,6 +75,10 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
     shutil.rmtree(scratch, ignore_errors=True)
     os.makedirs(scratch, mode=0o700)
     machine = running.machine
+    if machine.shares:
+        raise MachineError(
+            f"make snapshot {tag}: the machine shares directories with this host", hint="start it without -v DIRECTORY"
+        )
     begun = time.monotonic()
     try:
         await machine.quiet()

@@ -223,3 +223,16 @@ def test_without_qemu_the_explanation_is_all(pc: Pycontain, tmp_path: Path) -> N
     argv = [sys.executable, "-m", "pycontain", "vm", "check"]
     done = subprocess.run(argv, env=env, capture_output=True, timeout=60, check=False)
     assert done.returncode == 1 and b"NO  QEMU" in done.stdout
+
+
+def test_a_live_directory_of_the_host(pc: Pycontain, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "big").write_bytes(os.urandom(1_000_000))
+    script = "pwd; ls; cat ../share/big > copy; mkdir new; echo hi > new/f; ln -s f new/l; rm -r sub; mv new other; cat other/l"
+    done = pc.vm("--rm", "-v", f"{tmp_path}:/share", "-w", "/share", "box", "sh", "-c", script)
+    assert done.stdout.split() == [b"/share", b"big", b"sub", b"hi"], done.stderr
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "big").read_bytes()
+    assert (tmp_path / "other/f").read_text() == "hi\n" and not (tmp_path / "sub").exists()
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    done = pc.vm("--rm", "-v", f"{tmp_path}:/share:ro", "box", "sh", "-c", "cat /share/link; echo no > /share/x; cat /share/other/f")
+    assert done.stdout == b"hi\n" and b"Read-only" in done.stderr and b"root:x" not in done.stdout
