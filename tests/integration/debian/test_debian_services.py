@@ -41,7 +41,7 @@ def test_postgresql(either: DebianUser) -> None:
     out = either.sh(
         f"""
         PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); export PATH PGPORT={port}; cd /
-        install -d -o postgres /data; su postgres -c 'initdb -N -D /data' >/log || cat /log
+        install -d -o postgres /data /run/postgresql; su postgres -c 'initdb -N -D /data' >/log || cat /log
         su postgres -c 'pg_ctl -w -D /data -l /tmp/pg.log -o "-c fsync=off -c max_connections=20" start' >/log || cat /log /tmp/pg.log
         su postgres -c 'pgbench -i -q -s 1 postgres' 2>&1 | tail -1 | cut -c1-7
         su postgres -c 'pgbench -n -c 4 -j 2 -t 100 postgres' | grep -E 'actually processed|failed'
@@ -80,15 +80,15 @@ def test_nginx(either: DebianUser, started: Callable[..., str], words: list[str]
     )
     either(
         *("exec", name, "sh", "-c"),
-        f"for i in $(seq 200); do curl -sf http://127.0.0.1:{port}/ >/dev/null && exit; sleep 0.05; done; exit 1",
+        f"for i in $(seq 200); do curl -sfm 5 http://127.0.0.1:{port}/ >/dev/null && exit; sleep 0.05; done; exit 1",
     )
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/large", timeout=20) as answer:
         assert len(answer.read()) == 3000000
     out = either(
         *("exec", name, "sh", "-c"),
-        f"for p in / /nosuch /secret; do curl -s -o /dev/null -w '%{{http_code}} ' http://127.0.0.1:{port}$p; done; echo;"
+        f"for p in / /nosuch /secret; do curl -sm 9 -o /dev/null -w '%{{http_code}} ' http://127.0.0.1:{port}$p; done; echo;"
         "ps -o user= -C nginx | sort | uniq -c | awk '{print $2}'; wc -l < /var/log/nginx/access.log; nginx -s reload;"
-        f"sleep 0.3; curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/",
+        f"sleep 0.3; curl -sm 9 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/",
     ).stdout
     assert out.split()[:5] == ["200", "404", "403", "root", "www-data"]
     assert out.endswith("200")
