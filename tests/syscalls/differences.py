@@ -3,6 +3,9 @@ which fail when a case of it has stopped to differ."""
 
 from __future__ import annotations
 
+OF_USERS: dict[str, str] = {}
+"""What differs only where an ordinary user runs the kernel."""
+
 DIFFERENCES: dict[str, str] = {
     "attributes/setuid_bits_and_open_without_writing": (
         "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write"

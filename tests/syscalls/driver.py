@@ -22,6 +22,7 @@ READ = 65536
 
 
 def run(case: probe.Case, scratch: str) -> dict[str, object]:
+    started = time.monotonic()
     directory = f"{scratch}/{case.name.replace('/', '-')}"
     os.makedirs(directory, 0o755)
     reader, writer = os.pipe()
@@ -46,7 +47,8 @@ def run(case: probe.Case, scratch: str) -> dict[str, object]:
         if gone == pid:
             status = os.waitstatus_to_exitcode(code)
     shutil.rmtree(directory, ignore_errors=True)
-    return {"case": case.name, "status": status, "output": output.decode("utf-8", "backslashreplace")}
+    text = output.decode("utf-8", "backslashreplace")
+    return {"case": case.name, "status": status, "output": text, "seconds": round(time.monotonic() - started, 3)}
 
 
 def _child(case: probe.Case, directory: str, reader: int, writer: int) -> None:
@@ -63,7 +65,7 @@ def _child(case: probe.Case, directory: str, reader: int, writer: int) -> None:
                 os.close(fd)
         os.umask(0o022)
         os.chdir(directory)
-        sys.stdout = open(1, "w", closefd=False)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         try:
             case.function()
             code = 0

@@ -7,7 +7,20 @@ import stat
 import struct
 
 from probe import (
-    ALICE, AT_FDCWD, AT_SYMLINK_NOFOLLOW, BOB, as_user, case, describe, effective, get, look, opens, outcome, put, raw,
+    ALICE,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    BOB,
+    as_user,
+    case,
+    describe,
+    effective,
+    get,
+    look,
+    opens,
+    outcome,
+    put,
+    raw,
     tell,
 )  # fmt: skip
 

@@ -8,7 +8,23 @@ import fcntl
 import mmap
 import os
 
-from probe import ALICE, AT_FDCWD, AT_SYMLINK_FOLLOW, as_user, case, child, describe, get, look, name_of, outcome, put, raw, tell, until
+from probe import (
+    ALICE,
+    AT_FDCWD,
+    AT_SYMLINK_FOLLOW,
+    as_user,
+    case,
+    child,
+    describe,
+    get,
+    look,
+    name_of,
+    outcome,
+    put,
+    raw,
+    tell,
+    until,
+)
 
 
 @case

@@ -10,7 +10,24 @@ import struct
 import sys
 import threading
 
-from probe import ALICE, AT_EMPTY_PATH, AT_FDCWD, as_user, case, child, get, name_of, outcome, put, raw, run, spawn, tell, until, waited
+from probe import (
+    ALICE,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    as_user,
+    case,
+    child,
+    get,
+    name_of,
+    outcome,
+    put,
+    raw,
+    run,
+    spawn,
+    tell,
+    until,
+    waited,
+)
 
 SHOW = "/programs/showargs"
 

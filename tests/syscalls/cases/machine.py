@@ -11,7 +11,22 @@ import signal
 import struct
 import time
 
-from probe import ALICE, Handled, as_user, case, child, get, name_of, outcome, raw, run, spawn, tell, until, waited
+from probe import (
+    ALICE,
+    Handled,
+    as_user,
+    case,
+    child,
+    get,
+    name_of,
+    outcome,
+    raw,
+    run,
+    spawn,
+    tell,
+    until,
+    waited,
+)
 
 libc = ctypes.CDLL(None, use_errno=True)
 

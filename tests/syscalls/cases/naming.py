@@ -6,8 +6,23 @@ import os
 import stat
 
 from probe import (
-    ALICE, AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, BOB, as_user, case, describe, effective, get, look,
-    outcome, put, raw, tell, tree,
+    ALICE,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_SYMLINK_FOLLOW,
+    BOB,
+    as_user,
+    case,
+    describe,
+    effective,
+    get,
+    look,
+    outcome,
+    put,
+    raw,
+    tell,
+    tree,
 )  # fmt: skip
 
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4

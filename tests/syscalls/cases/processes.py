@@ -197,7 +197,7 @@ def parent_death_signal() -> None:
             signal.signal(signal.SIGUSR1, lambda *_: os.write(w, b"told"))
             libc.prctl(1, signal.SIGUSR1, 0, 0, 0)
             os.write(w, b"ready ")
-            time.sleep(2)
+            time.sleep(0.5)
 
         spawn(inner)
         until(lambda: False, 0.1)

@@ -7,7 +7,24 @@ import os
 import re
 import sys
 
-from probe import ALICE, as_user, case, child, describe, get, look, name_of, opens, outcome, put, run, spawn, tell, until, waited
+from probe import (
+    ALICE,
+    as_user,
+    case,
+    child,
+    describe,
+    get,
+    look,
+    name_of,
+    opens,
+    outcome,
+    put,
+    run,
+    spawn,
+    tell,
+    until,
+    waited,
+)
 
 
 @case
@@ -96,7 +113,7 @@ def other_processes() -> None:
 def files_of_one_process() -> None:
     """A descriptor outlives the process."""
     pid = spawn(lambda: __import__("time").sleep(5))
-    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     directory = os.open(f"/proc/{pid}", os.O_RDONLY)
     os.kill(pid, 9)
     waited(pid)

@@ -5,8 +5,21 @@ from __future__ import annotations
 import os
 
 from probe import (
-    ALICE, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, as_user, case, describe, effective, get, look, opens, outcome,
-    put, raw, tell,
+    ALICE,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    as_user,
+    case,
+    describe,
+    effective,
+    get,
+    look,
+    opens,
+    outcome,
+    put,
+    raw,
+    tell,
 )  # fmt: skip
 
 

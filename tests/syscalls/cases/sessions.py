@@ -274,11 +274,29 @@ def keys_become_signals() -> None:
     print(expect(b"<3>"))
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 50, 60, 0, 0))
     print(expect(b"<28>"))
-    os.write(master, b"\x1a")
-    print(os.WSTOPSIG(os.waitpid(pid, os.WUNTRACED)[1]) == signal.SIGTSTP)
-    os.kill(pid, signal.SIGCONT)
     os.close(master)
     print(waited(pid))
+
+
+@case
+def stop_key() -> None:
+    """It stops a group that is not orphaned: the leader's child."""
+    r, w = os.pipe()
+    sys.stdout.flush()
+    pid, master = pty.fork()
+    if pid == 0:
+        inner = spawn(time.sleep, 5)
+        os.setpgid(inner, inner)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, inner)
+        os.write(w, b"ready")
+        status = os.waitpid(inner, os.WUNTRACED)[1]
+        os.write(w, b"%d" % os.WSTOPSIG(status))
+        os.kill(inner, signal.SIGKILL)
+        os._exit(waited(inner) == -9)
+    print(os.read(r, 5))
+    os.write(master, b"\x1a")
+    print(os.read(r, 5), waited(pid))
 
 
 @case

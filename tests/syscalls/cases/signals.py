@@ -10,7 +10,24 @@ import sys
 import threading
 import time
 
-from probe import ALICE, Handled, as_user, case, child, effective, get, name_of, outcome, put, raw, spawn, state_of, tell, until, waited
+from probe import (
+    ALICE,
+    Handled,
+    as_user,
+    case,
+    child,
+    effective,
+    get,
+    name_of,
+    outcome,
+    put,
+    raw,
+    spawn,
+    state_of,
+    tell,
+    until,
+    waited,
+)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,7 +98,8 @@ def own_group() -> None:
     def body() -> None:
         os.setpgid(0, 0)
         seen = Handled(signal.SIGUSR1)
-        inner = spawn(time.sleep, 5)
+        inner = spawn(lambda: (signal.signal(signal.SIGUSR1, signal.SIG_DFL), time.sleep(5)))
+        until(lambda: b"SigCgt:\t0000000000000002" in get(f"/proc/{inner}/status"))
         os.kill(0, signal.SIGUSR1)
         print(seen.count, waited(inner))
 
@@ -367,7 +385,8 @@ def signals_in_a_call_that_waits() -> None:
     os.kill(pid, signal.SIGUSR2)
     time.sleep(0.1)
     print(state_of(pid), os.read(os.open("p", os.O_RDONLY), 4), waited(pid))
-    pid = spawn(opener)
+    os.mkfifo("q")
+    pid = spawn(lambda: os.open("q", os.O_WRONLY))
     until(lambda: state_of(pid) == "S")
     time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)

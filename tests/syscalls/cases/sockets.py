@@ -9,7 +9,21 @@ import socket
 import struct
 import threading
 
-from probe import ALICE, Handled, as_user, case, child, describe, look, outcome, put, spawn, tell, until, waited
+from probe import (
+    ALICE,
+    Handled,
+    as_user,
+    case,
+    child,
+    describe,
+    look,
+    outcome,
+    put,
+    spawn,
+    tell,
+    until,
+    waited,
+)
 
 UNIX, STREAM, DGRAM, SEQ = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET
 
