@@ -9,6 +9,7 @@ A world has a directory on the host with
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from command_line import CommandLine
 
 USER = 61234  # an ordinary user, who owns nothing else
+TASKS = 1000  # that the attacks may have at most, whatever becomes of the kernel under test: see bounded()
 PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -31,6 +33,25 @@ class UserCommandLine(CommandLine):
     @property
     def program(self) -> list[str]:
         return [*as_user(), self._python, "-m", "pycontain"]
+
+
+def bounded() -> None:
+    """Let nothing that is started from here on make more than TASKS processes more than its user has now.
+
+    The bound is the host's (RLIMIT_NPROC) and inherited by the kernel under test and all that it runs. It does not
+    rest on anything that is tested here: an attack that goes wrong must not take the machine along.
+    """
+    uid = 65534 if os.geteuid() == 0 else os.geteuid()  # who the programs of a kernel run by root are
+    present = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                present += len(os.listdir(f"/proc/{pid}/task"))
+        except OSError:
+            continue  # it has ended meanwhile
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = present + TASKS if hard == resource.RLIM_INFINITY else min(present + TASKS, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def as_user() -> list[str]:
@@ -86,7 +107,10 @@ class World:
             self.uid = os.geteuid()
         self.cli.environment["PYCONTAIN_RUNTIME_DIR"] = str(directory / "run")
         self.cli.environment["HOME"] = str(directory)
-        self.cli("run", "--rm", "host/base", "true")
+        bounded()
+        limits = self.cli("run", "--rm", "host/base", "cat", "/proc/self/limits").stdout
+        bound = next(line for line in limits.splitlines() if line.startswith("Max processes")).split()[2:4]
+        assert bound == [str(resource.getrlimit(resource.RLIMIT_NPROC)[0])] * 2, f"attacks are not bounded: {bound}"
 
     def compiled(self, name: str) -> str:
         """The path inside of a program in C. Raises FileNotFoundError without a compiler."""
