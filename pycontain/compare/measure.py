@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 from pycontain.compare import probe
 from pycontain.compare.memory import Instances
@@ -34,7 +35,7 @@ def compare(
         _write_probes(directory)
         for subject in found:
             step(f"{subject.name}: cold start")
-            _try(rows[subject], "cold", lambda s=subject: _cold(s, directory, command))
+            _try(rows[subject], "cold", partial(_cold, subject, directory, command))
         for subject in [s for s in found if "cold" in rows[s].failures and s.kind not in (HOST, CONTAINER)]:
             missing.append(f"{subject.name}: {rows[subject].failures['cold']}")
             found.remove(subject)

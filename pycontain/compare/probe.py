@@ -46,7 +46,7 @@ def exiting() -> bytes:
 def waiting() -> bytes:
     """A program that prints a line and waits for a signal."""
     table = Table(agent.START)
-    table.call("write", 1, table.bytes(b"ready\n\0\0"), 6)
+    table.call("write", 1, table.data(b"ready\n\0\0"), 6)
     zero = table.constant(0)
     again = table.here()
     restore = table.operation(agent.COPY, 0, table.constant(CALLS["nanosleep"]))
@@ -59,7 +59,7 @@ def waiting() -> bytes:
 def measuring(exit_path: bytes = EXIT_PATH, file_path: bytes = PATH + b".tmp") -> bytes:
     """The program described above. exit_path: where exiting() is, where it runs."""
     table = Table(agent.START)
-    notes = table.bytes(bytes(16 * 5))
+    notes = table.data(bytes(16 * 5))
     one = table.constant(1)
 
     def note(number: int) -> None:

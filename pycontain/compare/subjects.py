@@ -55,7 +55,7 @@ def pycontain(*words: str) -> tuple[str, ...]:
 def subjects(image: str, *, machines: bool = True) -> tuple[list[Subject], list[str]]:
     """All that work here, and for the others one line each why not."""
     found = [Subject("host", HOST, "", (), ""), Subject("container", CONTAINER, "", pycontain("run", "--rm"), image)]
-    missing = []
+    missing: list[str] = []
     if machines:
         _add_machines(image, found, missing)
     podman = shutil.which("podman")

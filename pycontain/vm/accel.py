@@ -79,20 +79,18 @@ def measure(device: str = "/dev/kvm") -> Verdict:
             text = _run_loop(device)
         except OSError as error:
             text = f"no {error.strerror}"
-        finally:
-            pass
         os.write(write_end, text.encode())
         os._exit(0)
     os.close(write_end)
     try:
-        text = _within(read_end, DEADLINE)
+        told = _within(read_end, DEADLINE)
     finally:
         os.close(read_end)
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-    if text is None:
+    if told is None:
         return Verdict(False, 0, f"a guest's loop did not end within {DEADLINE:g} s")
-    word, _, rest = text.partition(" ")
+    word, _, rest = told.partition(" ")
     if word != "yes":
         return Verdict(False, 0, f"a guest's loop does not run: {rest}")
     speed = float(rest)

@@ -70,7 +70,7 @@ class Script:
         """Open, write, close; checked where `what` says what it is."""
         call = (lambda *a: self.must(what, *a)) if what else self.table.call
         opened = call("open", self.table.text(path), flags, 0o644)
-        call("write", opened, self.table.bytes(data), len(data))
+        call("write", opened, self.table.data(data), len(data))
         self.table.call("close", opened)
 
     def mkdir(self, path: bytes, mode: int = 0o755) -> None:
@@ -131,7 +131,7 @@ def _network(table: Table) -> None:
         return struct.pack("<HH4s8x", 2, 0, bytes(map(int, text.split("."))))
 
     def request(name: bytes, value: bytes) -> Ref:
-        return table.bytes(name.ljust(16, b"\0") + value.ljust(24, b"\0"))
+        return table.data(name.ljust(16, b"\0") + value.ljust(24, b"\0"))
 
     sock = table.call("socket", 2, 2, 0)
     up = struct.pack("<H", 0x41)  # IFF_UP | IFF_RUNNING
@@ -140,7 +140,7 @@ def _network(table: Table) -> None:
     table.call("ioctl", sock, 0x891C, request(b"eth0", address("255.255.255.0")))
     table.call("ioctl", sock, 0x8914, request(b"eth0", up))
     route = bytes(8) + address("0.0.0.0") + address("10.0.2.2") + address("0.0.0.0") + struct.pack("<H", 3)
-    table.call("ioctl", sock, 0x890B, table.bytes(route.ljust(120, b"\0")))
+    table.call("ioctl", sock, 0x890B, table.data(route.ljust(120, b"\0")))
     table.call("close", sock)
 
 
@@ -175,11 +175,11 @@ def awake(script: Script, hostname: bytes) -> None:
     script.must("set the clock", "clock_settime", 0, table.words([seconds, nanoseconds]))
     seed = os.urandom(64)
     opened = script.must("open the random device", "open", table.text(b"/dev/urandom"), O_RDWR | O_CLOEXEC)
-    entropy = table.bytes(struct.pack("<ii", len(seed) * 8, len(seed)) + seed)
+    entropy = table.data(struct.pack("<ii", len(seed) * 8, len(seed)) + seed)
     script.must("add randomness", "ioctl", opened, RNDADDENTROPY, entropy)
     script.must("reseed the random device", "ioctl", opened, RNDRESEEDCRNG, 0)
     table.call("close", opened)
-    script.must("set the host name", "sethostname", table.bytes(hostname), len(hostname))
+    script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
 
 
 def bind(script: Script, device: str, driver: str) -> None:
@@ -207,9 +207,9 @@ def system_mounts(script: Script) -> list[tuple[int, bytes]]:
         made.append((script.want(table.call("mkdir", table.text(ROOT + path), 0o755)), path))
     script.mount("mount /dev", b"tmpfs", ROOT + b"/dev", b"tmpfs", MS_NOSUID, b"mode=0755,size=64k")
     for name, major, minor in DEVICES:
-        path = table.text(ROOT + b"/dev/" + name)
-        table.call("mknod", path, 0o020666, os.makedev(major, minor))
-        table.call("chmod", path, 0o666)
+        place = table.text(ROOT + b"/dev/" + name)
+        table.call("mknod", place, 0o020666, os.makedev(major, minor))
+        table.call("chmod", place, 0o666)
     for target, name in DEVICE_LINKS:
         table.call("symlink", table.text(target), table.text(ROOT + b"/dev/" + name))
     for name in (b"pts", b"shm", b"mqueue"):
@@ -288,7 +288,7 @@ class Start:
             master = s.must("open a terminal", "open", t.text(ROOT + b"/dev/pts/ptmx"), O_RDWR | O_NONBLOCK | O_CLOEXEC | 0o400)
             s.must("unlock the terminal", "ioctl", master, 0x40045431, t.words([0]))
             peer = s.must("open the terminal's other end", "ioctl", master, 0x5441, O_RDWR | O_CLOEXEC | 0o400)
-            t.call("ioctl", master, 0x5414, t.bytes(struct.pack("<4H", *size, 0, 0)))
+            t.call("ioctl", master, 0x5414, t.data(struct.pack("<4H", *size, 0, 0)))
             self._indices["master"] = s.want(master)
             inside: list[Row] = [peer, peer, peer]
             ours = [peer]
@@ -360,7 +360,7 @@ class Start:
         t.operation(agent.COPY, failures, entered.plus(0))
         bad = t.jump(agent.IF_NEGATIVE, entered.plus(0))
         t.call("rt_sigprocmask", 1, t.words([(1 << 64) - 1 - (1 << 64)]), 0, 8)  # unblock everything
-        t.call("setgroups", len(groups), t.bytes(struct.pack(f"<{len(groups)}I", *groups)))
+        t.call("setgroups", len(groups), t.data(struct.pack(f"<{len(groups)}I", *groups)))
         t.call("setgid", gid)
         t.call("setuid", uid)
         t.call("setrlimit", 7, t.words([1024, 1 << 20]))

@@ -191,7 +191,7 @@ class Machine:
             while session.pending and session.input >= 0:
                 piece = bytes(session.pending[:CHUNK])
                 table = Table()
-                table.keep(table.call("write", session.input, table.bytes(piece), len(piece)))
+                table.keep(table.call("write", session.input, table.data(piece), len(piece)))
                 result = (await self.exchange(table)).results[0]
                 if result == -11:  # EAGAIN: the poll tells when there is room
                     session.blocked = True
@@ -250,12 +250,12 @@ class Machine:
             if session.blocked and session.input >= 0:
                 blocked.append(session)
                 watched.append((session.input, POLLOUT))
-        polled = table.bytes(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
+        polled = table.data(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
         timeout = table.words([0, 0]) if ending else 0
         table.call("ppoll", polled, len(watched), timeout, 0, 0)
         table.call("read", self.signals, table.space(1024), 1024)
         reads = [script.collect("read", fd, BUFFER, CHUNK, most=CHUNK) for _, fd in reading[:40]]
-        waits = []
+        waits: list[tuple[int, int]] = []
         for _ in range(WAITS):
             status = table.fixed(8)
             waits.append((script.want(table.call("wait4", -1, status, 0x40000001, 0)), len(waits)))
@@ -295,16 +295,21 @@ class Machine:
     def serve_shares(self) -> None:
         """From now on the guest's requests to the shares are answered."""
         self._serving = asyncio.get_running_loop().create_task(self._keep_serving())
-        self._serving.add_done_callback(_seen)
+        self._serving.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, MachineError):
+            self.channel.fail(f"serve a share: {type(error).__name__}: {error}")
 
     async def _keep_serving(self) -> None:
         answers: list[tuple[int, bytes]] = []
         while self.files.failure is None:
             table = Table()
             for fd, answer in answers:
-                table.call("write", fd, table.bytes(answer), len(answer))
+                table.call("write", fd, table.data(answer), len(answer))
             watched = [(agent.CONTROL, POLLIN), *((fd, POLLIN) for fd in self.shares)]
-            polled = table.bytes(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
+            polled = table.data(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
             table.call("ppoll", polled, len(watched), 0, 0, 0)
             asked = [fd for fd in self.shares for _ in range(SHARE_REQUESTS)]
             for fd in asked:
@@ -312,9 +317,9 @@ class Machine:
             reply = await self.files.send(table)
             answers = []
             for fd, request in zip(asked, reply.pieces, strict=True):
-                answer = self.shares[fd].answer(request) if request else None
-                if answer is not None:
-                    answers.append((fd, answer))
+                given = self.shares[fd].answer(request) if request else None
+                if given is not None:
+                    answers.append((fd, given))
 
     async def _watch_sizes(self) -> None:
         while self.channel.failure is None:
@@ -322,7 +327,7 @@ class Machine:
             for session in self.sessions:
                 if session.slave >= 0 and session.input >= 0 and (size := session.new_size()) is not None:
                     table = Table()
-                    table.call("ioctl", session.input, 0x5414, table.bytes(struct.pack("<4H", *size, 0, 0)))
+                    table.call("ioctl", session.input, 0x5414, table.data(struct.pack("<4H", *size, 0, 0)))
                     self.channel.send(table).add_done_callback(_seen)
 
     # -- the end
@@ -352,10 +357,10 @@ class Machine:
         self.ended.set()
         asyncio.get_running_loop().remove_reader(self.process.pidfd)
         self.channel.fail("talk to the guest: the machine has ended")
+        self.files.fail("serve the guest: the machine has ended")  # before its socket is closed
         if self._resize is not None:
             self._resize.cancel()
         self.process.kill()
-        self.files.fail("serve the guest: the machine has ended")
         for share in self.shares.values():
             share.close()
         for session in self.sessions:

@@ -70,7 +70,7 @@ async def _write(machine: Machine, target: bytes, tar: tarfile.TarFile, member: 
         script = Script()
         flags = guest.O_WRONLY | guest.O_CREAT | 0o400000  # O_NOFOLLOW
         opened = script.must(what, "open", script.table.text(target), flags, 0o600)
-        written = script.want(script.must(what, "pwrite64", opened, script.table.bytes(data), len(data), at))
+        written = script.want(script.must(what, "pwrite64", opened, script.table.data(data), len(data), at))
         script.table.call("close", opened)
         reply = await machine.run(script)
         if reply.results[written] != len(data):

@@ -24,7 +24,8 @@ from pycontain.errors import ContainerError, MachineError, PycontainError
 from pycontain.kernel import protocol
 from pycontain.kernel.streams import Log
 from pycontain.store import Store
-from pycontain.vm import accel, qemu, rootfs, template
+from pycontain.vm import accel, qemu, rootfs
+from pycontain.vm import template as templates
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine, set_up
 from pycontain.vm.process import Process
@@ -186,7 +187,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._busy_at = time.monotonic()
         self._listener = listener
-        self._templates: dict[tuple[Any, ...], asyncio.Task[template.Template]] = {}
+        self._templates: dict[tuple[Any, ...], asyncio.Task[templates.Template]] = {}
         self._qemu: qemu.Qemu | None = None
         self.over = asyncio.Event()
         listener.setblocking(False)
@@ -237,7 +238,7 @@ class Server:
 
     # -- starting
 
-    async def template(self, settings: dict[str, Any]) -> template.Template:
+    async def template(self, settings: dict[str, Any]) -> templates.Template:
         """The template for these settings; many may wait for the same boot."""
         if self._qemu is None:
             self._qemu = await asyncio.to_thread(qemu.find)
@@ -247,11 +248,11 @@ class Server:
         key = (chosen, memory, int(settings.get("cpus") or 1))
         task = self._templates.get(key)
         if task is None or (task.done() and (task.exception() or not os.path.exists(task.result().directory))):
-            boot = template.obtain(self.root, self._qemu, *key)
+            boot = templates.obtain(self.root, self._qemu, *key)
             task = self._templates[key] = asyncio.get_running_loop().create_task(boot)
         return await asyncio.shield(task)
 
-    async def machine(self, settings: dict[str, Any], identity: str, disk: str) -> tuple[Machine, template.Template]:
+    async def machine(self, settings: dict[str, Any], identity: str, disk: str) -> tuple[Machine, templates.Template]:
         """A clone that runs, with nothing in it yet."""
         found = await self.template(settings)
         assert self._qemu is not None
@@ -362,7 +363,11 @@ class Server:
                 loop.add_reader(source, ready)
 
         loop.add_reader(source, ready)
-        session.done.append(lambda _: loop.call_soon(ready))
+        
+        def ended(_: Session) -> None:
+            loop.call_soon(ready)
+
+        session.done.append(ended)
 
     def feed_terminal(self, machine: Machine, session: Session) -> None:
         """What the client writes to its terminal goes to the program's."""

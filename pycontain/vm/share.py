@@ -231,7 +231,7 @@ class Share:
 
     def _rename2(self, node: int, body: bytes) -> bytes:
         target, flags = struct.unpack_from("<QI", body)
-        old, new = body[16:].split(b"\0")[:2]
+        _, new = body[16:].split(b"\0")[:2]
         if flags & ~1:
             raise OSError(errno.EINVAL, "")
         if flags & 1:

@@ -217,7 +217,7 @@ async def _wake(machine: Machine, init: int, fresh: bool) -> None:
         own = script.must("open our namespace", "open", table.text(b"/proc/self/ns/uts"), guest.O_CLOEXEC)
         theirs = script.must("open a namespace", "open", table.text(b"/proc/%d/ns/uts" % init), guest.O_CLOEXEC)
         script.must("enter a namespace", "setns", theirs, guest.CLONE_NEWUTS)
-        script.must("set the host name", "sethostname", table.bytes(machine.hostname), len(machine.hostname))
+        script.must("set the host name", "sethostname", table.data(machine.hostname), len(machine.hostname))
         script.must("leave a namespace", "setns", own, guest.CLONE_NEWUTS)
         table.call("close", own)
         table.call("close", theirs)

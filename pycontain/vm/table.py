@@ -96,7 +96,7 @@ class Table:
 
     # -- data
 
-    def bytes(self, data: bytes) -> Ref:
+    def data(self, data: bytes) -> Ref:
         """Bytes that go along; aligned to eight."""
         place = len(self._data)
         self._data += data
@@ -107,7 +107,7 @@ class Table:
         """A string that ends with NUL. MachineError where it has one inside."""
         if b"\0" in text:
             raise MachineError(f"send {text[:40]!r} to the guest: it has a NUL inside")
-        return self.bytes(text + b"\0")
+        return self.data(text + b"\0")
 
     def strings(self, strings: Sequence[bytes]) -> Ref:
         """A vector of strings that ends with NULL, as execve takes it."""
@@ -116,7 +116,7 @@ class Table:
 
     def words(self, values: Sequence[int | Ref]) -> Ref:
         """Words of eight bytes; a Ref becomes its address."""
-        vector = self.bytes(struct.pack(f"<{len(values)}q", *(0 if isinstance(v, Ref) else v for v in values)))
+        vector = self.data(struct.pack(f"<{len(values)}q", *(0 if isinstance(v, Ref) else v for v in values)))
         for number, value in enumerate(values):
             if isinstance(value, Ref):
                 self._relocations.append((vector.offset + 8 * number, value))

@@ -24,7 +24,7 @@ from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
-FORMAT = 3
+FORMAT = 4
 DISK_SIZE = 1 << 40
 """Bytes of the template's empty disk (a hole). Its driver keeps that size; a clone's disk is shorter, and its
 file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
@@ -108,7 +108,7 @@ async def _boot(
         os.path.join(scratch, "ram"), True, console, disk,
     )  # fmt: skip
     process = Process(program.path, machine, os.path.join(scratch, "qemu.log"))
-    channel = Channel(process.control)
+    channel, shares = Channel(process.control), Channel(process.shares)
     try:
         try:
             await channel.exchange(Table(), BOOT_DEADLINE)
@@ -122,10 +122,12 @@ async def _boot(
         devices = guest.parse_devices(await channel.exchange(script.table))
         if not {"net", "disk"} <= set(devices):
             raise MachineError("boot a template: the guest does not see its devices", hint=process.last_words())
+        await shares.exchange(Table())  # the second agent listens, too
         await _warm_up(channel)
         await asyncio.to_thread(_save, process, os.path.join(scratch, "state"))
     finally:
         channel.close()
+        shares.close()
         process.kill()
     template = Template(
         key, path, kernel.image, kernel.release, accel, memory, cpus, signals,

@@ -88,7 +88,7 @@ def test_pipes_processes_and_branches(running: Agent) -> None:
     in_child = table.jump(agent.IF_ZERO, child.plus(0))
     parent = table.jump(agent.IF_ZERO, table.constant(0))
     table.land(in_child)
-    table.call("write", ends[1], table.bytes(b"hello from a child"), 18)
+    table.call("write", ends[1], table.data(b"hello from a child"), 18)
     table.call("exit", 42)
     table.land(parent)
     table.collect("read", ends[0], BUFFER, 50, most=50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ def test_qemus_command_line() -> None:
     other = qemu.command_line("/q", clone)
     assert "-kernel" not in other and other[-2:] == ["-incoming", "defer"]
     assert "user,id=net,hostfwd=tcp:127.0.0.1:8080-:80" in other
-    devices = [word for flag, word in zip(line, line[1:], strict=False) if flag == "-device"]
-    assert devices == [word for flag, word in zip(other, other[1:], strict=False) if flag == "-device"]
+    devices = [word for flag, word in pairwise(line) if flag == "-device"]
+    assert devices == [word for flag, word in pairwise(other) if flag == "-device"]
     assert "kvm" in qemu.command_line("/q", machine._replace(accel="kvm"))
 
 
