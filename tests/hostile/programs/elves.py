@@ -3,7 +3,6 @@
     elves SEED COUNT
 """
 
-import ctypes
 import os
 import random
 import resource

@@ -4,7 +4,6 @@ As a user without rights, what they come to name later must not be another's pri
 import array
 import os
 import socket
-import sys
 import threading
 
 from attempts import attempt, syscall

@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from attempts import attempt, libc, syscall
+from attempts import attempt, syscall
 
 buffer = ctypes.create_string_buffer(4096)
 CALLS = {

@@ -7,7 +7,6 @@ import resource
 import signal
 import struct
 import sys
-import time
 
 from attempts import attempt, libc, syscall
 

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import stat
 import sys
 import threading
 import time

@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 
-from attempts import attempt, libc, syscall, unix_address
+from attempts import attempt, syscall, unix_address
 
 path, abstract, directory = sys.argv[1], "\0" + sys.argv[2], sys.argv[3]
 STREAM, DATAGRAM, SEQUENCED = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET

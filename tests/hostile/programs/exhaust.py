@@ -1,0 +1,131 @@
+"""Use up what there is: exhaust KIND. The kernel must live, and serve others; our own calls may fail."""
+
+import array
+import errno
+import os
+import resource
+import socket
+import sys
+
+from attempts import syscall
+
+kind = sys.argv[1]
+
+
+def until_refused(function, most):
+    """(how often it went, what it ended with, what was got)."""
+    kept = []
+    for _ in range(most):
+        try:
+            kept.append(function())
+        except OSError as error:
+            return len(kept), errno.errorcode.get(error.errno), kept
+    return len(kept), None, kept
+
+
+def close(kept):
+    for one in kept:
+        if isinstance(one, tuple):
+            close(one)
+        elif hasattr(one, "close"):
+            one.close()
+        else:
+            os.close(one)
+
+
+def descriptors():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for name, function in (
+        ("directories", lambda: os.open("/etc", os.O_RDONLY)),
+        ("paths", lambda: os.open("/etc/passwd", os.O_PATH)),
+        ("proc files", lambda: os.open("/proc/self/status", os.O_RDONLY)),
+        ("terminals", lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)),
+        ("unix sockets", lambda: socket.socket(socket.AF_UNIX)),
+        ("pairs", lambda: socket.socketpair()),
+        ("directories of the host", lambda: os.open("/shared", os.O_RDONLY)),
+    ):
+        number, error, kept = until_refused(function, 6000)
+        print(name, number, error, flush=True)
+        close(kept)
+        os.close(os.open("/etc/passwd", os.O_RDONLY))
+
+
+def flight():
+    """Directories in flight, in sockets that stay open."""
+
+    def send():
+        left, right = socket.socketpair()
+        directory = os.open("/etc", os.O_RDONLY)
+        left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [directory] * 100))])
+        os.close(directory)
+        return left, right
+
+    number, error, kept = until_refused(send, 300)
+    print("in flight", number, error)
+    close(kept)
+
+
+def bound():
+    names = iter(range(100_000))
+
+    def one(name):
+        end = socket.socket(socket.AF_UNIX)
+        end.bind(name)
+        end.listen()
+        return end
+
+    for what, prefix in (("paths", "/tmp/"), ("names", "\0")):
+        number, error, kept = until_refused(lambda: one(f"{prefix}{next(names)}"), 1500)
+        print(what, number, error)
+        close(kept)
+
+
+def deep():
+    depth, where = int(sys.argv[2]), sys.argv[3]
+    os.chdir(where)
+    made = 0
+    for _ in range(depth):
+        try:
+            os.mkdir("d")
+            os.chdir("d")
+        except OSError as error:
+            print("refused at", made, error)
+            break
+        made += 1
+    for function in (os.getcwd, lambda: os.listdir("."), lambda: os.readlink("/proc/self/cwd"), lambda: os.rename("../d", "/tmp/moved")):
+        try:
+            function()
+        except OSError as error:
+            print("at the bottom:", error)
+    print("depth", made)
+
+
+def names():
+    os.mkdir("/tmp/many")
+    os.chdir("/tmp/many")
+    for number in range(int(sys.argv[2])):
+        os.mknod(f"name-{number:060d}")
+    print("listed", len(os.listdir(".")))
+    for path in ("/proc/self/fd/%d", "/proc/%d", "/proc/self/task/%d", "/proc/self/fdinfo/%d", "/proc/self/net/%d"):
+        for number in range(2000):
+            os.path.lexists(path % number)
+
+
+def attributes():
+    with open("/tmp/x", "w"):
+        pass
+    names = iter(range(100_000))
+    for size in (65536, 1):
+        number, error, _ = until_refused(lambda: os.setxattr("/tmp/x", f"user.{next(names)}", b"x" * size), 2000)
+        print("attributes of", size, number, error)
+
+
+def system_v():
+    for name, call, arguments in (("shm", 29, (0, 4096, 0o1600)), ("sem", 64, (0, 1, 0o1600)), ("msg", 68, (0, 0o1600))):
+        number, error, _ = until_refused(lambda: syscall(call, *arguments), 5000)
+        print(name, number, error)
+
+
+globals()[kind]()
+print("survived")
