@@ -363,7 +363,7 @@ class Server:
                 loop.add_reader(source, ready)
 
         loop.add_reader(source, ready)
-        
+
         def ended(_: Session) -> None:
             loop.call_soon(ready)
 

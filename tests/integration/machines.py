@@ -14,7 +14,7 @@ from pycontain.errors import PycontainError
 from pycontain.vm import guest_kernel, qemu
 
 BUSYBOX = "/bin/busybox"
-TOOLS = "sh cat ls uname true sleep echo mkdir rm ln stty tty kill dd head hostname id httpd reboot seq wc".split()
+TOOLS = ["sh", "cat", "ls", "uname", "true", "sleep", "echo", "mkdir", "rm", "ln", "stty", "tty", "kill", "dd", "head", "hostname", "id", "httpd", "reboot", "seq", "wc"]
 
 
 def missing() -> str | None:

@@ -61,7 +61,7 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
     b"wchan": (0o444, lambda c, p: b"0"),
 }
 TRACED = (b"maps", b"smaps", b"smaps_rollup")  # readable by mode, but only by who may trace the process
-THREAD_FILES: dict[bytes, Callable[["Container", "Process", int], bytes]] = {
+THREAD_FILES: dict[bytes, Callable[[Container, Process, int], bytes]] = {
     b"comm": proctext.comm,
     b"stat": proctext.stat_line,
     b"status": proctext.status,
