@@ -86,7 +86,7 @@ class Script:
         self.must(what, "mount", t.text(source), t.text(target), t.text(kind), flags, data)
 
 
-def prepare(modules: Sequence[str], loads: object = None) -> Script:
+def prepare(modules: Sequence[str]) -> Script:
     """In a template: the other modules, unbound to any device; what lies under a container's root."""
     from pycontain.vm.initrd import load_module
 
@@ -180,11 +180,6 @@ def awake(script: Script, hostname: bytes) -> None:
     script.must("reseed the random device", "ioctl", opened, RNDRESEEDCRNG, 0)
     table.call("close", opened)
     script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
-
-
-def bind(script: Script, device: str, driver: str) -> None:
-    """Only now does a driver look at the device, which is not the one that the template had."""
-    script.write_file(b"/sys/bus/virtio/drivers/" + driver.encode() + b"/bind", device.encode(), what=f"bind {driver}")
 
 
 def mount_root(script: Script, read_only: bool) -> list[tuple[int, bytes]]:

@@ -1,8 +1,8 @@
 """Templates: a machine booted once, of which every later one is a copy-on-write clone.
 
 The template's memory is a file (ram) that the booting machine shares; at the end its devices' state is saved
-beside it (state). A clone maps ram privately: pages are shared until they are written to. No device but the
-agent's port is bound to a driver in the template, so that a clone finds its own disk and network.
+beside it (state). A clone maps ram privately: pages are shared until they are written to. The devices are bound to
+their drivers already; the disk is an empty one of DISK_SIZE, behind which a clone has its own.
 """
 
 from __future__ import annotations
