@@ -37,6 +37,7 @@ from pycontain.platforms.base import NATIVE
 UTIMBUF = struct.Struct("<qq")
 TIME_MIN, TIME_MAX = -0x80000000 * BILLION, 0x37FFFFFFF * BILLION + BILLION - 1  # as ext4 has it
 XATTR_NAME_MAX, XATTR_SIZE_MAX = 255, 65536
+XATTRS_MAX = XATTR_SIZE_MAX + XATTR_NAME_MAX  # of one file, names included
 XATTR_CREATE, XATTR_REPLACE = 1, 2
 FILE_CAPABILITY = b"security.capability"
 
@@ -353,6 +354,10 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
         fail(errno.EEXIST)
     if flags & XATTR_REPLACE and not exists:
         fail(errno.ENODATA)
+    if value is not None:
+        others = sum(len(n) + len(v) for n, v in node.mount.fs.xattrs(node.inode).items() if n != key)
+        if others + len(key) + len(value) > XATTRS_MAX:
+            fail(errno.ENOSPC)  # as ext4 answers: each change writes all of them to the journal
     node.mount.fs.set_xattr(node.inode, key, value)
     _told(task, node, IN_ATTRIB)
     return 0

@@ -35,7 +35,7 @@ IPC_INFO_COMMANDS = (
 )  # *_INFO, *_STAT by index: they look at all of the host's
 SHM, SEM, MSG = "shm", "sem", "msg"
 SHM_HUGETLB = 0o4000
-LIMIT = 4096  # objects of one container
+LIMIT = 512  # objects of one container; the host has 4096 shared memories for everybody (shmmni)
 
 
 class IpcRegister:
@@ -51,7 +51,7 @@ class IpcRegister:
         if key != IPC_PRIVATE:
             self.by_key[kind, key] = number
         with open(self._path, "a") as file:
-            file.write(f"{kind} {number}\n")
+            file.write(f"{kind} {number} {_boot()}\n")
 
     def remove(self, kind: str, number: int) -> None:
         self.owned.discard((kind, number))
@@ -68,14 +68,21 @@ class IpcRegister:
             os.unlink(self._path)
 
 
+def _boot() -> str:
+    """Which start of the host this is."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
 def remove_left_over(path: str) -> None:
-    """Remove what a container of a killed kernel left. The numbers were its own: the host does not reuse one soon."""
+    """Remove what a container of a killed kernel left. The numbers were its own: the host does not reuse one soon,
+    but it counts anew when it starts, so those of an earlier start may be anybody's."""
     if not os.path.exists(path):
         return
     with open(path) as file:
         for line in file:
-            kind, _, number = line.partition(" ")
-            if kind in (SHM, SEM, MSG) and number.strip().isdigit():
+            kind, number, boot = [*line.split(), "", "", ""][:3]
+            if kind in (SHM, SEM, MSG) and number.isdigit() and boot == _boot():
                 libc.ipc_remove(kind, int(number))
     os.unlink(path)
 
