@@ -179,11 +179,10 @@ def test_flock(either: DebianUser) -> None:
 def test_inotifywait(either: DebianUser) -> None:
     out = either.sh(
         """
-        mkdir /w; echo old > /w/old; inotifywait -q -m -r --format '%e %f' /w > /log & watcher=$!
-        for i in $(seq 100); do grep -q inotify /proc/$watcher/fdinfo/* 2>/dev/null && break; sleep 0.02; done
-        sleep 0.2
+        mkdir /w; echo old > /w/old; inotifywait -m -r --format '%e %f' /w > /log 2> /told & watcher=$!
+        for i in $(seq 1000); do grep -q established /told && break; sleep 0.02; done
         echo x > /w/new; mv /w/new /w/moved; rm /w/moved; echo more >> /w/old; chmod 600 /w/old; mkdir /w/sub
-        for i in $(seq 200); do grep -q sub /log && break; sleep 0.02; done; kill $watcher; cat /log
+        for i in $(seq 1000); do grep -q sub /log && break; sleep 0.02; done; kill $watcher; cat /log
         """
     )
     for line in (
