@@ -77,11 +77,10 @@ def test_terminal_and_exit_code(shell: User) -> None:
 
 
 def test_window_follows(shell: User) -> None:
-    shell.types("trap 'stty size' WINCH; echo s'e't\r")
+    shell.types("echo s'e't; until [ \"$(stty size)\" = '50 132' ]; do sleep 0.02; done; echo f'o'llowed\r")
     shell.sees("set")
     shell.resize(50, 132)
-    shell.types("\r")
-    shell.sees("50 132")
+    shell.sees("followed")
 
 
 def test_ctrl_c_goes_to_the_program(shell: User) -> None:
