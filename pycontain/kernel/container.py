@@ -58,6 +58,7 @@ class Container:
         self.bounding = 0
         self.sockets = UnixSockets()
         self.paused = False
+        self._zombies: dict[int, tuple[Process, bytes]] = {}
         self.limits = Limits(self, {})
         self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
@@ -99,6 +100,25 @@ class Container:
             except ProcessLookupError:
                 continue
         return False
+
+    def bury(self, process: Process) -> None:
+        """A process has ended. It is still there for its parent to wait for: until then it can be named."""
+        self.processes.pop(process.pid, None)
+        if len(self._zombies) > 256:
+            self._zombies = {pid: z for pid, z in self._zombies.items() if self.zombie(pid) is not None}
+        birth = birth_of(process.pid)
+        if birth:
+            self._zombies[process.pid] = (process, birth)
+
+    def zombie(self, pid: int) -> Process | None:
+        """The process of this number that has ended and that nobody has waited for yet."""
+        found = self._zombies.get(pid)
+        if found is None or birth_of(pid) != found[1]:
+            return None
+        return found[0]
+
+    def zombies(self) -> list[Process]:
+        return [process for pid, (process, _) in self._zombies.items() if self.zombie(pid) is not None]
 
     def thread_owner(self, tid: int) -> Process | None:
         for process in self.processes.values():
@@ -219,3 +239,14 @@ class Container:
 
     def version_line(self) -> bytes:
         return b"Linux version %s (pycontain) (python) %s\n" % (self.release, self.version)
+
+
+def birth_of(pid: int) -> bytes:
+    """When a host process that is a zombie started, in ticks since boot; empty if there is no such zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return b""
+    fields = text[text.rindex(b")") + 2 :].split()
+    return fields[19] if fields[0] == b"Z" else b""

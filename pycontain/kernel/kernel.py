@@ -125,7 +125,7 @@ class Kernel:
         process.threads.pop(tid, None)
         if tid != process.pid:
             return
-        process.container.processes.pop(tid, None)
+        process.container.bury(process)
         if process is process.container.init:
             self.kill_all(process.container)
         self.on_exit(process, status)

@@ -71,6 +71,14 @@ def race(world: World, kind: str, tries: int) -> None:
             names = file.read()
     print(text)
     assert kind in text
+    # a race proves nothing if one side of it never wins: each must have gone through, and been refused, some times
+    through = int(text.split(" went through")[0].split()[-1]) if "went through" in text else 0
+    if kind == "sockets":
+        assert "EISCONN" in text and "EAFNOSUPPORT" in text, "unix and internet sockets were not both met"
+    elif kind in ("paths", "reopened"):
+        assert 0 < through < tries, "only one side of the race was met"
+    elif kind == "addresses":
+        assert through > 0
     assert host.heard == []
     assert f"{host.abstract}-planted" not in names
     assert f"{world.outside}" not in names

@@ -1,6 +1,6 @@
 """Run cases on the host and in a container, and show where they differ. For work on the kernel:
 
-    python tests/syscalls/compare.py [-v] [-k keep-directory] [PATTERN…]     (as root)
+python tests/syscalls/compare.py [-v] [-k keep-directory] [PATTERN…]     (as root)
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the host said, too")
     parser.add_argument("-k", "--keep", help="a directory for the store and the root, kept")
-    parser.add_argument("--record", action="store_true", help="write expected.json from what the host said (all cases)")
+    parser.add_argument(
+        "--record", action="store_true", help="write expected.json from what the host said (all cases)"
+    )
     parser.add_argument("-u", "--user", action="store_true", help="the kernel of an ordinary user")
     parser.add_argument("-a", "--all", action="store_true", help="show known differences, too")
     parser.add_argument("patterns", nargs="*")
@@ -70,7 +72,11 @@ def main() -> int:
 def record(expected: dict) -> None:
     """What tests expect where they do not run as root."""
     with open(f"{HERE}/expected.json", "w") as file:
-        kept = {name: {"output": r["output"], "status": r["status"]} for name, r in sorted(expected.items()) if name}
+        kept = {
+            name: {"output": r["output"], "status": r["status"]}
+            for name, r in sorted(expected.items())
+            if name
+        }
         json.dump(kept, file, indent=0, ensure_ascii=False)
         file.write("\n")
 

@@ -7,29 +7,38 @@ OF_USERS: dict[str, str] = {}
 """What differs only where an ordinary user runs the kernel."""
 
 DIFFERENCES: dict[str, str] = {
-    "attributes/setuid_bits_and_open_without_writing": (
-        "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write"
-    ),
+    "attributes/setuid_bits_and_open_without_writing": "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write",
     "contents/copy_up_and_readers": "a reader of before the first write keeps the image's bytes, as on overlayfs",
     "contents/locks_and_copy_up": "a reader of before the first write has another file open, as on overlayfs",
     "contents/locks_of_directories": "every open of a directory is an object of its own to the host",
     "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
     "contents/unnamed_temporary_files": "O_TMPFILE answers EOPNOTSUPP",
     "executing/deleted_program": "/proc/PID/exe is the path at the time of execve",
+    "executing/scripts": "an empty interpreter's name after #! is ENOENT, not EACCES",
     "identity/groups_given_twice": "supplementary groups are a set",
     "identity/identity_of_one_thread": "credentials belong to a process, not to a thread; libc keeps threads alike",
+    "identity/proc_shows_identity": "entries of /proc/self stay the process's own after it has changed its user",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as on file systems without whiteouts",
-    "opening/path_descriptors_in_native_calls": (
-        "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that"
-    ),
-    "opening/status_flags_of_directories": (
-        "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW"
-    ),
+    "opening/path_descriptors_in_native_calls": "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that",
+    "opening/status_flags_of_directories": "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW",
+    "processes/clones": "CLONE_FS between processes is not seen: clone is native",
+    "processes/waitid_tells_the_user": "siginfo comes from the host, which knows processes under its own user",
+    "processes/zombies": "a process leaves the kernel's table when it ends, not when its parent has waited for it",
     "procfs/rereading": "a file of /proc has the text of the moment when it was opened",
     "procfs/size_of_a_descriptor": "a file of /proc is a memory file with a size",
     "procfs/writing_to_figures": "root may not even try to write",
-    "processes/clones": "CLONE_FS between processes is not seen: clone is native",
-    "processes/waitid_tells_the_user": "siginfo comes from the host, which knows processes under its own user",
     "sessions/terminal_by_its_general_name": "/dev/tty gives a descriptor of the terminal itself",
+    "signals/sent_to_a_group": "signals to a group are sent by the kernel, which siginfo names",
     "signals/which_user_sent": "siginfo comes from the host, which knows processes under its own user",
+    "sockets/bind_errors": "a free name with a slash behind it is EADDRINUSE, not ENOENT",
+    "sockets/by_path": "an accepted socket's own name, and a connecting one's, are not those of the container",
+    "sockets/credentials_in_messages": "credentials in messages are the host's",
+    "sockets/datagram_pair_ends": "a datagram pair is a SOCK_SEQPACKET pair",
+    "sockets/datagrams": "unix datagram sockets are refused",
+    "sockets/descriptors_after_close": "a directory's descriptor in flight is forgotten after many opens",
+    "sockets/names_follow_the_file": "getpeername tells the path used, not the name that the listener was bound to",
+    "sockets/options_survive_bind_and_connect": "bind and connect put another socket in the place of the task's",
+    "sockets/pairs": "an unknown type of pair is ESOCKTNOSUPPORT, not EINVAL",
+    "sockets/privileged_ports": "ports below 1024 are the host's to give: programs run without its capabilities",
+    "sockets/relative_names": "getpeername tells the path used, not the name that the listener was bound to",
 }

@@ -48,7 +48,12 @@ def run(case: probe.Case, scratch: str) -> dict[str, object]:
             status = os.waitstatus_to_exitcode(code)
     shutil.rmtree(directory, ignore_errors=True)
     text = output.decode("utf-8", "backslashreplace")
-    return {"case": case.name, "status": status, "output": text, "seconds": round(time.monotonic() - started, 3)}
+    return {
+        "case": case.name,
+        "status": status,
+        "output": text,
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def _child(case: probe.Case, directory: str, reader: int, writer: int) -> None:

@@ -19,7 +19,13 @@ PR_CAPBSET_DROP, PR_SET_PDEATHSIG = 24, 1
 CAPABILITY_VERSION_3 = 0x20080522
 DEFAULT_CAPABILITIES = 0xA80425FB
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
+LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "fd/0"),
+    ("stdout", "fd/1"),
+    ("stderr", "fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,7 +38,9 @@ def check(result: int, what: str) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     os.makedirs(target, exist_ok=True)
-    result = libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
+    result = libc.mount(
+        source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()
+    )
     check(result, f"mount {kind} on {target}")
 
 
@@ -74,7 +82,11 @@ def main() -> None:
     enter(root, hostname)
     drop_capabilities()
     os.setgroups([0])  # as Docker starts root
-    os.execve(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"})
+    os.execve(
+        argv[0],
+        argv,
+        {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,13 @@ NR = {
 }  # fmt: skip
 AT_FDCWD = -100
 O_PATH, O_TMPFILE, O_DIRECTORY, O_NOFOLLOW = os.O_PATH, os.O_TMPFILE, os.O_DIRECTORY, os.O_NOFOLLOW
-AT_SYMLINK_NOFOLLOW, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, AT_EACCESS = 0x100, 0x200, 0x400, 0x1000, 0x200
+AT_SYMLINK_NOFOLLOW, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, AT_EACCESS = (
+    0x100,
+    0x200,
+    0x400,
+    0x1000,
+    0x200,
+)
 ALICE, BOB = 1000, 1001  # users without a name
 
 
@@ -72,7 +78,11 @@ class Failed(Exception):
 
 
 def name_of(code: int | None) -> str:
-    return errno.errorcode.get(code or 0, str(code)).replace("EWOULDBLOCK", "EAGAIN").replace("ENOTSUP", "EOPNOTSUPP")
+    return (
+        errno.errorcode.get(code or 0, str(code))
+        .replace("EWOULDBLOCK", "EAGAIN")
+        .replace("ENOTSUP", "EOPNOTSUPP")
+    )
 
 
 def outcome(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
@@ -90,7 +100,9 @@ def tell(label: str, function: Callable[..., Any], *args: Any, **named: Any) -> 
     return None if isinstance(value, str) else value
 
 
-def opens(label: str, path: Any, flags: int = os.O_RDONLY, mode: int = 0o666, dir_fd: int | None = None) -> None:
+def opens(
+    label: str, path: Any, flags: int = os.O_RDONLY, mode: int = 0o666, dir_fd: int | None = None
+) -> None:
     """Open, say whether it worked, close."""
     fd = outcome(os.open, path, flags, mode, dir_fd=dir_fd)
     if isinstance(fd, int):
@@ -103,7 +115,10 @@ def opens(label: str, path: Any, flags: int = os.O_RDONLY, mode: int = 0o666, di
 def raw(name: str, *args: Any) -> int:
     """A system call by number. Raises OSError."""
     ctypes.set_errno(0)
-    words = [a if isinstance(a, (bytes, ctypes.Array, ctypes.c_void_p)) or a is None else ctypes.c_long(a) for a in args]
+    words = [
+        a if isinstance(a, (bytes, ctypes.Array, ctypes.c_void_p)) or a is None else ctypes.c_long(a)
+        for a in args
+    ]
     result: int = libc.syscall(ctypes.c_long(NR[name]), *words)
     if result == -1 and ctypes.get_errno():
         code = ctypes.get_errno()
@@ -136,7 +151,9 @@ def describe(path: Any, follow: bool = False, dir_fd: int | None = None) -> str:
 def described(info: os.stat_result) -> str:
     size = f" size {info.st_size}" if not stat.S_ISDIR(info.st_mode) else ""
     rdev = f" rdev {os.major(info.st_rdev)}:{os.minor(info.st_rdev)}" if info.st_rdev else ""
-    return f"{stat.filemode(info.st_mode)} links {info.st_nlink} owner {info.st_uid}:{info.st_gid}{size}{rdev}"
+    return (
+        f"{stat.filemode(info.st_mode)} links {info.st_nlink} owner {info.st_uid}:{info.st_gid}{size}{rdev}"
+    )
 
 
 def look(*paths: Any) -> None:
@@ -203,7 +220,13 @@ def waited(pid: int) -> int:
         return os.waitstatus_to_exitcode(status)
 
 
-def as_user(uid: int, function: Callable[..., Any], *args: Any, gid: int | None = None, groups: list[int] | None = None) -> int:
+def as_user(
+    uid: int,
+    function: Callable[..., Any],
+    *args: Any,
+    gid: int | None = None,
+    groups: list[int] | None = None,
+) -> int:
     """Run in a child that has become another user."""
 
     def run() -> Any:

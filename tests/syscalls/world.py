@@ -82,7 +82,7 @@ def members() -> list[Member]:
         directory("image/home", 0o755, 1000, 1000),
         Member("image/caf\u00e9 \U0001f600", 0o644, b"unicode\n"),
         Member("image/setuid", 0o4755, b"#!/bin/sh\nid -u\n", 1000, 1000),
-        Member("image/script", 0o755, b"#!/bin/sh\necho script \"$0\" \"$@\"\n"),
+        Member("image/script", 0o755, b'#!/bin/sh\necho script "$0" "$@"\n'),
         # for cases that change something: each takes names of its own
         directory("image/changed"),
         *(Member(f"image/changed/file{n}", 0o644, b"%d " % n + b"0123456789abcdef" * 4) for n in range(20)),
@@ -190,11 +190,22 @@ def run_on_host(root: str, names: Sequence[str]) -> dict[str, Any]:
     return results(argv, dict(os.environ))
 
 
-def run_in_container(store_root: str, names: Sequence[str], python: Sequence[str] = (sys.executable,)) -> dict[str, Any]:
+def run_in_container(
+    store_root: str, names: Sequence[str], python: Sequence[str] = (sys.executable,)
+) -> dict[str, Any]:
     """python: the interpreter that has the package, and before it what makes us another user."""
     environment = {**os.environ, "PYCONTAIN_ROOT": store_root}
     argv = [*python, "-c", "import pycontain.cli, sys; sys.exit(pycontain.cli.main())"]
-    argv += ["run", "--rm", "--hostname", HOSTNAME, "-e", "PYTHONDONTWRITEBYTECODE=1", REFERENCE, *driver(names)]
+    argv += [
+        "run",
+        "--rm",
+        "--hostname",
+        HOSTNAME,
+        "-e",
+        "PYTHONDONTWRITEBYTECODE=1",
+        REFERENCE,
+        *driver(names),
+    ]
     try:
         return results(argv, environment)
     finally:
@@ -206,7 +217,15 @@ def as_user(store_root: str, copy: str) -> list[str]:
     """A copy of the store that belongs to an ordinary user; what runs Python as that user. [] if that cannot be."""
     import shutil
 
-    identity = ["--reuid", str(USER), "--regid", str(USER), "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
+    identity = [
+        "--reuid",
+        str(USER),
+        "--regid",
+        str(USER),
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+    ]
     path = os.pathsep.join(p for p in [os.path.dirname(os.path.dirname(HERE)), *sys.path] if p)
     for python in (sys.executable, PYTHON):
         argv = ["setpriv", *identity, "env", f"PYTHONPATH={path}", python, "-s"]

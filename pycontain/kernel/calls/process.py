@@ -39,7 +39,7 @@ def find(task: Task, number: int) -> Process:
         return task.process
     container = task.process.container
     pid = container.outside(number)
-    process = container.processes.get(pid) or container.thread_owner(pid)
+    process = container.processes.get(pid) or container.thread_owner(pid) or container.zombie(pid)
     if process is None:
         fail(errno.ESRCH)
     return process
@@ -115,8 +115,8 @@ def _heeded(target: Process, signum: int) -> bool:
 def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> None:
     if not _allowed(task, target, signum):
         fail(errno.EPERM)
-    if not _heeded(target, signum):
-        return
+    if target.pid not in target.container.processes or not _heeded(target, signum):
+        return  # a zombie takes every signal, and nothing comes of it
     kernel = target.container.kernel
     kernel.platform.kill(target.pid, tid, signum)
     if signum:
@@ -131,7 +131,7 @@ def _send_one(task: Task, number: int, target: Process, signum: int) -> Any:
         return 0
     if not _allowed(task, target, signum):
         fail(errno.EPERM)
-    if not _heeded(target, signum):
+    if target.pid not in target.container.processes or not _heeded(target, signum):
         return 0
     kernel = target.container.kernel
     kernel.loop.later(0, lambda: kernel.waits.signalled(target))
@@ -174,6 +174,7 @@ def sys_kill(task: Task, a: tuple[int, ...]) -> Any:
     else:
         group = os.getpgid(task.process.pid) if number == 0 else container.outside(-number)
         targets = [p for p in container.processes.values() if _group(p) == group]
+        targets += [p for p in container.zombies() if _group(p) == group]
     if not targets:
         fail(errno.ESRCH)
     sent = 0

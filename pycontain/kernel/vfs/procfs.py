@@ -103,7 +103,9 @@ class ProcInode(Inode):
 
     def __init__(self, ino: int, mode: int, kind: str, process: Process | None = None) -> None:
         uid = gid = 0
-        if process is not None and (process.dumpable == 1 or mode == S_IFDIR | 0o555):
+        # a process may use its own descriptors whether it can be dumped or not; others are stopped by ProcFs._owner
+        own = kind in ("fd", "fdinfo", "special")
+        if process is not None and (process.dumpable == 1 or mode == S_IFDIR | 0o555 or own):
             uid, gid = process.credentials.euid, process.credentials.egid
         Inode.__init__(self, ino, mode, uid, gid, 0)
         self.kind = kind
@@ -183,13 +185,15 @@ class ProcFs(Filesystem):
     def _names_root(self, directory: ProcInode) -> list[bytes]:
         fixed = [b"self", b"thread-self", b"mounts", b"net", b"sys", b"version", b"cmdline"]
         fixed += [name.encode() for name in HOST_TEXT]
-        pids = [str(self.container.inside(pid)).encode() for pid in sorted(self.container.processes)]
+        there = {*self.container.processes, *(process.pid for process in self.container.zombies())}
+        pids = [str(self.container.inside(pid)).encode() for pid in sorted(there)]
         return fixed + pids
 
     def _lookup_root(self, directory: ProcInode, name: bytes) -> Inode | None:
         container = self.container
         if name.isdigit():
-            process = container.processes.get(container.outside(int(name)))
+            pid = container.outside(int(name))
+            process = container.processes.get(pid) or container.zombie(pid)
             if process is None:
                 owner = container.thread_owner(container.outside(int(name)))
                 if owner is None:
@@ -387,7 +391,11 @@ class ProcFs(Filesystem):
         if (
             process is not task.process
             and who.euid != 0
-            and not ({other.uid, other.euid, other.suid} == {who.fsuid} and other.egid == other.gid == who.fsgid)
+            and not (
+                {other.uid, other.euid, other.suid} == {who.fsuid}
+                and other.egid == other.gid == who.fsgid
+                and process.dumpable == 1
+            )
         ):
             fail(errno.EACCES)
         return process

@@ -45,7 +45,9 @@ listed = [name for name in os.listdir("/proc") if name.isdigit()]
 attempt("processes", lambda: listed, lambda r: set(r) == {"1"})
 for pid in range(1, 5000):
     if os.path.exists(f"/proc/{pid}") and pid != 1:
-        print(f"ESCAPED: sees process {pid}")
+        with open(f"/proc/{pid}/status") as file:  # pid 1 answers to its host number as well, which libc keeps
+            shown = next(line.split()[1] for line in file if line.startswith("Pid:"))
+        attempt(f"process {pid}", lambda: shown, lambda r: r == "1")
 for name in ("maps", "smaps", "mountinfo", "mounts", "environ", "cgroup", "fdinfo/3", "net/unix", "stat", "status"):
     text = read(f"/proc/self/{name}")
     attempt(f"host paths in {name}", lambda: text, lambda r: os.path.dirname(secret).encode() not in r)

@@ -11,8 +11,10 @@ STORM = r"""
 import os, signal, subprocess, sys
 count, seconds = int(sys.argv[1]), int(sys.argv[2])
 script = "i=0; while [ $i -lt %d ]; do x=$(echo $i | cat | cat) || echo failed; [ \"$x\" = $i ] || echo \"lost $i: $x\"; i=$((i+1)); done; echo end"
-shell = subprocess.Popen(["dash", "-c", "trap : CHLD ALRM WINCH; " + script % count], start_new_session=True)
+shell = subprocess.Popen(["dash", "-c", "trap : CHLD ALRM WINCH; : > /ready; " + script % count], start_new_session=True)
 stopper = os.fork()
+while not os.path.exists("/ready"):  # before its trap is set, SIGALRM would end the shell
+    signal.sigtimedwait([], 0.001)
 if not stopper:  # the storm: a signal to every process of the pipelines, again and again
     while True:
         for number in (signal.SIGCHLD, signal.SIGWINCH):

@@ -154,9 +154,15 @@ def access_matrix() -> None:
             os.chmod("f", mode)
             for uid in (0, ALICE, BOB):
                 with effective(uid):
-                    granted = [outcome(raw, "faccessat2", AT_FDCWD, b"f", wanted, 0x200) for wanted in range(8)]
-                    opened = [outcome(lambda flags=flags: os.close(os.open("f", flags))) for flags in (0, 1, 2)]
-                    print(owner, group, oct(mode), uid, "".join("." if g == 0 else "x" for g in granted), opened)
+                    granted = [
+                        outcome(raw, "faccessat2", AT_FDCWD, b"f", wanted, 0x200) for wanted in range(8)
+                    ]
+                    opened = [
+                        outcome(lambda flags=flags: os.close(os.open("f", flags))) for flags in (0, 1, 2)
+                    ]
+                    print(
+                        owner, group, oct(mode), uid, "".join("." if g == 0 else "x" for g in granted), opened
+                    )
             os.unlink("f")
 
 
@@ -172,13 +178,21 @@ def access_by_real_ids() -> None:
         os.setresuid(ALICE, 0, 0)
         for path in ("f", "x", "n"):
             print("real alice", path, [outcome(raw, "access", path.encode(), m) for m in (0, 1, 2, 4)])
-            print("effective root", path, [outcome(raw, "faccessat2", AT_FDCWD, path.encode(), m, 0x200) for m in (0, 1, 2, 4)])
+            print(
+                "effective root",
+                path,
+                [outcome(raw, "faccessat2", AT_FDCWD, path.encode(), m, 0x200) for m in (0, 1, 2, 4)],
+            )
 
     def effective_alice() -> None:
         os.setresuid(0, ALICE, 0)
         for path in ("f", "x", "n"):
             print("real root", path, [outcome(raw, "access", path.encode(), m) for m in (0, 1, 2, 4)])
-            print("effective alice", path, [outcome(raw, "faccessat2", AT_FDCWD, path.encode(), m, 0x200) for m in (0, 1, 2, 4)])
+            print(
+                "effective alice",
+                path,
+                [outcome(raw, "faccessat2", AT_FDCWD, path.encode(), m, 0x200) for m in (0, 1, 2, 4)],
+            )
 
     from probe import child
 
@@ -210,12 +224,24 @@ def utimensat() -> None:
 
     os.utime("f", ns=(1_000_000_001, 2_000_000_002))
     print(times())
-    for atime, mtime in (((5, UTIME_OMIT), (6, 7)), ((8, 9), (5, UTIME_OMIT)), ((1, UTIME_OMIT), (1, UTIME_OMIT))):
+    for atime, mtime in (
+        ((5, UTIME_OMIT), (6, 7)),
+        ((8, 9), (5, UTIME_OMIT)),
+        ((1, UTIME_OMIT), (1, UTIME_OMIT)),
+    ):
         tell("set", raw, "utimensat", AT_FDCWD, b"f", struct.pack("<4q", *atime, *mtime), 0)
         print(times())
     for nanos in (-1, 1_000_000_000, UTIME_NOW - 1):
         tell(f"nanoseconds {nanos}", raw, "utimensat", AT_FDCWD, b"f", struct.pack("<4q", 1, nanos, 1, 0), 0)
-    tell("omit both of a missing file", raw, "utimensat", AT_FDCWD, b"no", struct.pack("<4q", 0, UTIME_OMIT, 0, UTIME_OMIT), 0)
+    tell(
+        "omit both of a missing file",
+        raw,
+        "utimensat",
+        AT_FDCWD,
+        b"no",
+        struct.pack("<4q", 0, UTIME_OMIT, 0, UTIME_OMIT),
+        0,
+    )
     raw("utimensat", AT_FDCWD, b"f", struct.pack("<4q", 0, UTIME_NOW, 0, 5), 0)
     print(times()[0] > 10**18, times()[1])
     os.utime("f")
@@ -363,7 +389,16 @@ def extended_attributes() -> None:
     tell("too small", raw, "getxattr", b"f", b"user.long", bytes(10), 10)
     tell("remove", os.removexattr, "f", "user.a")
     tell("remove again", os.removexattr, "f", "user.a")
-    for name in ("user.", "user", "", "other.x", "system.x", "user." + "n" * 250, "user." + "n" * 251, "user." + "n" * 300):
+    for name in (
+        "user.",
+        "user",
+        "",
+        "other.x",
+        "system.x",
+        "user." + "n" * 250,
+        "user." + "n" * 251,
+        "user." + "n" * 300,
+    ):
         tell(f"name of {len(name)} {name[:8]}", os.setxattr, "f", name, b"1")
     os.unlink("f")
     tell("missing file", os.getxattr, "f", "user.a")
@@ -433,13 +468,15 @@ def file_capabilities() -> None:
 def statx() -> None:
     put("f", b"abc", 0o640)
     os.link("f", "g")
-    buffer = (b"\0" * 256)
+    buffer = b"\0" * 256
     import ctypes
 
     buffer = ctypes.create_string_buffer(256)
     for path, flags, mask in (("f", 0, 0x7FF), ("f", 0, 0), ("f", 0x2000, 0x7FF), ("f", 0x4000, 0x7FF), ("f", 0x6000, 0x7FF),
                               ("f", 0x10000, 0x7FF), ("f", 0, 0x80000000), ("no", 0, 0x7FF), ("", 0, 0x7FF)):  # fmt: skip
-        print(path, hex(flags), hex(mask), outcome(raw, "statx", AT_FDCWD, path.encode(), flags, mask, buffer))
+        print(
+            path, hex(flags), hex(mask), outcome(raw, "statx", AT_FDCWD, path.encode(), flags, mask, buffer)
+        )
     raw("statx", AT_FDCWD, b"f", 0, 0x7FF, buffer)
     mask, block, _, links, uid, gid, mode = struct.unpack_from("<IIQIIIH", buffer.raw)
     ino, size, blocks = struct.unpack_from("<QQQ", buffer.raw, 32)

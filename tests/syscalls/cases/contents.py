@@ -49,7 +49,11 @@ def holes() -> None:
     os.pwrite(fd, b"end", 1 << 20)
     print(os.fstat(fd).st_size, os.fstat(fd).st_blocks < 100)
     print(os.pread(fd, 5, 1000), os.pread(fd, 10, (1 << 20) - 2))
-    print(os.lseek(fd, 0, os.SEEK_DATA) > 0, os.lseek(fd, 0, os.SEEK_HOLE), outcome(os.lseek, fd, 1 << 21, os.SEEK_DATA))
+    print(
+        os.lseek(fd, 0, os.SEEK_DATA) > 0,
+        os.lseek(fd, 0, os.SEEK_HOLE),
+        outcome(os.lseek, fd, 1 << 21, os.SEEK_DATA),
+    )
 
 
 @case
@@ -329,7 +333,9 @@ def whole_file_locks() -> None:
     tell("another description", fcntl.flock, two, fcntl.LOCK_EX | fcntl.LOCK_NB)
     tell("same again", fcntl.flock, one, fcntl.LOCK_EX | fcntl.LOCK_NB)
     child(lambda: tell("child, inherited", fcntl.flock, one, fcntl.LOCK_EX | fcntl.LOCK_NB))
-    child(lambda: tell("child, opened", fcntl.flock, os.open("f", os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB))
+    child(
+        lambda: tell("child, opened", fcntl.flock, os.open("f", os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    )
     fcntl.flock(one, fcntl.LOCK_SH)
     tell("shared", fcntl.flock, two, fcntl.LOCK_SH | fcntl.LOCK_NB)
     tell("upgrade", fcntl.flock, two, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -536,7 +542,11 @@ def other_file_systems() -> None:
     os.symlink("f", "l")
     look("f", "d", "l")
     os.rename("f", "d/g")
-    print(get("d/g"), os.stat("d").st_dev == os.stat("/dev/shm").st_dev, os.stat("d").st_dev != os.stat("/").st_dev)
+    print(
+        get("d/g"),
+        os.stat("d").st_dev == os.stat("/dev/shm").st_dev,
+        os.stat("d").st_dev != os.stat("/").st_dev,
+    )
     os.link("d/g", "h")
     look("h")
     os.chmod("h", 0o600)

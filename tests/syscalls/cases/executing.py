@@ -34,6 +34,7 @@ SHOW = "/programs/showargs"
 
 def execute(path: str, *argv: str, **environment: str) -> None:
     """Print what a program prints, or why it cannot be executed."""
+
     def body() -> int:
         os.execve(path, list(argv), {"PATH": "/usr/bin:/bin", **environment})
         return 0
@@ -51,12 +52,15 @@ def arguments() -> None:
 
 @case
 def environment() -> None:
-    print(outcome(lambda: child(lambda: os.execve("/usr/bin/env", ["env"], {"A": "1", "EMPTY": "", "é": "ü"}))))
+    print(
+        outcome(lambda: child(lambda: os.execve("/usr/bin/env", ["env"], {"A": "1", "EMPTY": "", "é": "ü"})))
+    )
 
 
 @case(program="showargs")
 def no_arguments() -> None:
     """An empty vector becomes one empty string (since Linux 5.18)."""
+
     def body() -> None:
         raw_execve(SHOW.encode(), [], [])
 
@@ -91,7 +95,9 @@ def scripts() -> None:
     script("c", b"#! /programs/showargs   spaces   ")
     script("d", b"#!\t/programs/showargs\ttab")
     script("e", b"#!")
+    script("e2", b"#!", b"")
     script("f", b"#! ")
+    script("f2", b"#! ", b"")
     script("g", b"#!/no/such/interpreter")
     script("h", b"#!programs/showargs")
     script("i", b"#!/image/directory")
@@ -123,7 +129,7 @@ def nested_scripts() -> None:
 
 @case
 def shell_scripts() -> None:
-    put("a", b"#!/bin/sh\necho \"$0\" \"$@\"\n", 0o755)
+    put("a", b'#!/bin/sh\necho "$0" "$@"\n', 0o755)
     execute("./a", "ignored", "x", "y z")
     execute("/image/script", "s", "1")
     run("sh", "-c", "./a from a shell; echo $?")
@@ -235,7 +241,14 @@ def descriptors() -> None:
         os.dup2(kept, 20)
         os.dup2(kept, 21)
         os.set_inheritable(21, False)
-        os.execv("/bin/sh", ["sh", "-c", "cat <&20; for n in /proc/self/fd/*; do echo ${n##*/}; done | sort -n | tr '\\n' ' '"])
+        os.execv(
+            "/bin/sh",
+            [
+                "sh",
+                "-c",
+                "cat <&20; for n in /proc/self/fd/*; do echo ${n##*/}; done | sort -n | tr '\\n' ' '",
+            ],
+        )
 
     print(child(body), closed > kept)
 
@@ -243,9 +256,17 @@ def descriptors() -> None:
 @case
 def descriptors_of_the_kernel_do_not_leak() -> None:
     """What a program finds open: nothing but what it was given."""
+
     def body() -> None:
         os.closerange(3, 100)
-        os.execv("/usr/bin/python3", ["python3", "-SEsc", "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:3], len(os.listdir('/proc/self/fd')))"])
+        os.execv(
+            "/usr/bin/python3",
+            [
+                "python3",
+                "-SEsc",
+                "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:3], len(os.listdir('/proc/self/fd')))",
+            ],
+        )
 
     print(child(body))
 
@@ -290,6 +311,7 @@ def working_directory_and_umask_survive_exec() -> None:
 @case
 def from_a_thread() -> None:
     """The thread that executes becomes the process; the others vanish."""
+
     def body() -> None:
         for _ in range(3):
             threading.Thread(target=lambda: threading.Event().wait(), daemon=True).start()
@@ -297,7 +319,10 @@ def from_a_thread() -> None:
 
         def runner() -> None:
             ready.set()
-            os.execv("/bin/sh", ["sh", "-c", f"test $$ = {os.getpid()} && echo same number; ls /proc/$$/task | wc -l"])
+            os.execv(
+                "/bin/sh",
+                ["sh", "-c", f"test $$ = {os.getpid()} && echo same number; ls /proc/$$/task | wc -l"],
+            )
 
         threading.Thread(target=runner).start()
         threading.Event().wait()
@@ -344,7 +369,7 @@ def execveat(fd: int, path: bytes, argv: list[bytes], flags: int) -> int:
 
 @case
 def script_by_descriptor() -> None:
-    put("s", b"#!/bin/sh\necho \"$0\" \"$1\"\n", 0o755)
+    put("s", b'#!/bin/sh\necho "$0" "$1"\n', 0o755)
     fd = os.open("s", os.O_RDONLY)
     os.set_inheritable(fd, True)
     os.dup2(fd, 30)
@@ -379,7 +404,12 @@ def proc_files_of_a_program() -> None:
     if pid == 0:
         os.execve("/usr/bin/sleep", ["my name", "5"], {"A": "1", "B": "2"})
     until(lambda: b"sleep" in get(f"/proc/{pid}/comm"))
-    print(os.readlink(f"/proc/{pid}/exe"), get(f"/proc/{pid}/cmdline"), get(f"/proc/{pid}/environ"), get(f"/proc/{pid}/comm"))
+    print(
+        os.readlink(f"/proc/{pid}/exe"),
+        get(f"/proc/{pid}/cmdline"),
+        get(f"/proc/{pid}/environ"),
+        get(f"/proc/{pid}/comm"),
+    )
     os.kill(pid, 9)
     waited(pid)
     put("script", b"#!/bin/sh\nread x\n", 0o755)
@@ -389,7 +419,11 @@ def proc_files_of_a_program() -> None:
         os.dup2(r, 0)
         os.execv("./script", ["zero", "one"])
     until(lambda: b"script" in get(f"/proc/{pid}/comm"))
-    print(os.path.basename(os.readlink(f"/proc/{pid}/exe")), get(f"/proc/{pid}/cmdline"), get(f"/proc/{pid}/comm"))
+    print(
+        os.path.basename(os.readlink(f"/proc/{pid}/exe")),
+        get(f"/proc/{pid}/cmdline"),
+        get(f"/proc/{pid}/comm"),
+    )
     os.kill(pid, 9)
     waited(pid)
 
@@ -429,7 +463,13 @@ def memory_layout() -> None:
 
 @case(program="showids")
 def setuid_programs() -> None:
-    for mode, uid, gid in ((0o4755, 0, 0), (0o2755, 0, 0), (0o6755, 1001, 1002), (0o2745, 0, 5), (0o4755, 1001, 0)):
+    for mode, uid, gid in (
+        (0o4755, 0, 0),
+        (0o2755, 0, 0),
+        (0o6755, 1001, 1002),
+        (0o2745, 0, 5),
+        (0o4755, 1001, 0),
+    ):
         shutil.copy("/programs/showids", "p")
         os.chown("p", uid, gid)
         os.chmod("p", mode)
@@ -487,7 +527,11 @@ def path_search() -> None:
 
 @case
 def spawned_shell_pipelines() -> None:
-    run("sh", "-c", "seq 1000 | grep 7 | sort -rn | head -3 | tr '\\n' ' '; echo; (exit 3); echo $?; false || echo or; true && echo and")
+    run(
+        "sh",
+        "-c",
+        "seq 1000 | grep 7 | sort -rn | head -3 | tr '\\n' ' '; echo; (exit 3); echo $?; false || echo or; true && echo and",
+    )
     run("sh", "-c", "(for i in 1 2 3; do (echo $i) & done; wait) | sort; echo waited")
     run("sh", "-c", "x=$(echo sub $(echo nested)); echo $x; cat <<E\nhere $x\nE\necho $((6*7)); kill -9 $$")
 

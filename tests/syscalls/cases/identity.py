@@ -31,15 +31,25 @@ def who() -> str:
 
 def capabilities() -> str:
     return " ".join(
-        l.split(":\t")[1].lstrip("0") or "0" for l in get("/proc/self/status").decode().splitlines() if l.startswith("Cap")
+        l.split(":\t")[1].lstrip("0") or "0"
+        for l in get("/proc/self/status").decode().splitlines()
+        if l.startswith("Cap")
     )
 
 
 @case
 def setresuid_matrix() -> None:
     values = (-1, 0, ALICE, BOB)
-    for start in ((0, 0, 0), (ALICE, 0, 0), (0, ALICE, 0), (ALICE, ALICE, 0), (ALICE, ALICE, BOB), (ALICE, BOB, ALICE)):
+    for start in (
+        (0, 0, 0),
+        (ALICE, 0, 0),
+        (0, ALICE, 0),
+        (ALICE, ALICE, 0),
+        (ALICE, ALICE, BOB),
+        (ALICE, BOB, ALICE),
+    ):
         for new in itertools.product(values, repeat=3):
+
             def body() -> None:
                 os.setresuid(*start)
                 print(start, new, outcome(os.setresuid, *new), os.getresuid())
@@ -51,6 +61,7 @@ def setresuid_matrix() -> None:
 def setreuid_matrix() -> None:
     for start in ((0, 0, 0), (ALICE, 0, 0), (ALICE, ALICE, 0), (ALICE, ALICE, BOB), (ALICE, BOB, ALICE)):
         for new in itertools.product((-1, 0, ALICE, BOB), repeat=2):
+
             def body() -> None:
                 os.setresuid(*start)
                 print(start, new, outcome(os.setreuid, *new), os.getresuid())
@@ -60,9 +71,17 @@ def setreuid_matrix() -> None:
 
 @case
 def setuid_matrix() -> None:
-    for start in ((0, 0, 0), (ALICE, 0, 0), (0, ALICE, 0), (ALICE, ALICE, 0), (ALICE, ALICE, BOB), (ALICE, BOB, ALICE)):
+    for start in (
+        (0, 0, 0),
+        (ALICE, 0, 0),
+        (0, ALICE, 0),
+        (ALICE, ALICE, 0),
+        (ALICE, ALICE, BOB),
+        (ALICE, BOB, ALICE),
+    ):
         for new in (0, ALICE, BOB):
             for call in (os.setuid, os.seteuid):
+
                 def body() -> None:
                     os.setresuid(*start)
                     print(start, call.__name__, new, outcome(call, new), os.getresuid())
@@ -74,10 +93,18 @@ def setuid_matrix() -> None:
 def groups_matrix() -> None:
     for start in ((0, 0, 0), (ALICE, ALICE, BOB), (ALICE, BOB, ALICE)):
         for new in itertools.product((-1, 0, ALICE, BOB), repeat=2):
+
             def body() -> None:
                 os.setresgid(*start)
                 os.setresuid(ALICE, ALICE, ALICE)
-                print(start, new, outcome(os.setregid, *new), os.getresgid(), outcome(os.setgid, new[1] if new[1] >= 0 else 7), os.getresgid())
+                print(
+                    start,
+                    new,
+                    outcome(os.setregid, *new),
+                    os.getresgid(),
+                    outcome(os.setgid, new[1] if new[1] >= 0 else 7),
+                    os.getresgid(),
+                )
 
             child(body)
 
@@ -150,7 +177,13 @@ def capabilities_and_ids() -> None:
     step("kept", (prctl, PR_SET_KEEPCAPS, 1), (os.setuid, ALICE), (prctl, PR_GET_KEEPCAPS))
     step("fs", (raw, "setfsuid", ALICE), (raw, "setfsuid", 0))
     step("no fixup", (prctl, PR_SET_SECUREBITS, 4), (os.setuid, ALICE))
-    step("bounding", (prctl, PR_CAPBSET_DROP, 0), (prctl, PR_CAPBSET_READ, 0), (prctl, PR_CAPBSET_READ, 1), (prctl, PR_CAPBSET_READ, 99))
+    step(
+        "bounding",
+        (prctl, PR_CAPBSET_DROP, 0),
+        (prctl, PR_CAPBSET_READ, 0),
+        (prctl, PR_CAPBSET_READ, 1),
+        (prctl, PR_CAPBSET_READ, 99),
+    )
 
 
 @case
@@ -160,7 +193,9 @@ def capset() -> None:
 
     def sets(effective: int, permitted: int, inheritable: int) -> object:
         words = (effective, permitted, inheritable)
-        return ctypes.create_string_buffer(struct.pack("<6I", *(w & 0xFFFFFFFF for w in words), *(w >> 32 for w in words)))
+        return ctypes.create_string_buffer(
+            struct.pack("<6I", *(w & 0xFFFFFFFF for w in words), *(w >> 32 for w in words))
+        )
 
     data = ctypes.create_string_buffer(24)
     tell("get", raw, "capget", header(), data)
@@ -230,6 +265,7 @@ def what_capabilities_allow() -> None:
         "nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, -1),
     }  # fmt: skip
     for number in (None, 0, 1, 3, 4, 5, 6, 7, 18, 27):
+
         def body() -> None:
             if number is not None:
                 header = ctypes.create_string_buffer(struct.pack("<Ii", 0x20080522, 0))
@@ -259,8 +295,15 @@ def no_new_privileges() -> None:
 def secure_bits() -> None:
     print(prctl(PR_GET_SECUREBITS))
     for bits in (1, 3, 0x2F, 0):
+
         def body() -> None:
-            print(hex(bits), outcome(prctl, PR_SET_SECUREBITS, bits), prctl(PR_GET_SECUREBITS), outcome(prctl, PR_SET_SECUREBITS, 0), prctl(PR_GET_SECUREBITS))
+            print(
+                hex(bits),
+                outcome(prctl, PR_SET_SECUREBITS, bits),
+                prctl(PR_GET_SECUREBITS),
+                outcome(prctl, PR_SET_SECUREBITS, 0),
+                prctl(PR_GET_SECUREBITS),
+            )
 
         child(body)
     as_user(ALICE, lambda: tell("alice", prctl, PR_SET_SECUREBITS, 1))
@@ -354,7 +397,13 @@ def files_of_users() -> None:
 @case
 def proc_shows_identity() -> None:
     def body() -> None:
-        print([l for l in get("/proc/self/status").decode().splitlines() if l.startswith(("Uid", "Gid", "Groups", "Umask"))])
+        print(
+            [
+                l
+                for l in get("/proc/self/status").decode().splitlines()
+                if l.startswith(("Uid", "Gid", "Groups", "Umask"))
+            ]
+        )
         print(os.stat("/proc/self").st_uid, os.stat("/proc/self/fd").st_uid)
 
     as_user(ALICE, body, gid=BOB, groups=[1, 2, 3])
@@ -408,4 +457,8 @@ def tools() -> None:
 
     run("id")
     run("sh", "-c", "id -u; id -g; id -G; whoami; groups")
-    run("sh", "-c", "touch f; chown daemon:mail f; stat -c '%U %G %u %g' f; chmod u+s,g+s f; stat -c %A f; chgrp users f; stat -c '%G %A' f")
+    run(
+        "sh",
+        "-c",
+        "touch f; chown daemon:mail f; stat -c '%U %G %u %g' f; chmod u+s,g+s f; stat -c %A f; chgrp users f; stat -c '%G %A' f",
+    )

@@ -44,8 +44,14 @@ def limits() -> None:
     print(resource.getrlimit(resource.RLIMIT_STACK)[0] > 0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (50, 100))
     print(resource.getrlimit(resource.RLIMIT_NOFILE))
-    tell("raise the hard limit", lambda: as_user(ALICE, lambda: tell("alice", resource.setrlimit, resource.RLIMIT_NOFILE, (50, 200))))
-    print(resource.prlimit(0, resource.RLIMIT_NOFILE, (60, 100)), resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE))
+    tell(
+        "raise the hard limit",
+        lambda: as_user(ALICE, lambda: tell("alice", resource.setrlimit, resource.RLIMIT_NOFILE, (50, 200))),
+    )
+    print(
+        resource.prlimit(0, resource.RLIMIT_NOFILE, (60, 100)),
+        resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE),
+    )
     pid = spawn(time.sleep, 5)
     tell("of a child", resource.prlimit, pid, resource.RLIMIT_NOFILE, (20, 30))
     tell("read", resource.prlimit, pid, resource.RLIMIT_NOFILE)
@@ -128,7 +134,11 @@ def priorities_of_groups() -> None:
 
 @case
 def scheduling() -> None:
-    print(os.sched_getscheduler(0), os.sched_getparam(0).sched_priority, os.sched_get_priority_max(os.SCHED_FIFO))
+    print(
+        os.sched_getscheduler(0),
+        os.sched_getparam(0).sched_priority,
+        os.sched_get_priority_max(os.SCHED_FIFO),
+    )
     tell("fifo", os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1))
     tell("batch", os.sched_setscheduler, 0, os.SCHED_BATCH, os.sched_param(0))
     print(os.sched_getscheduler(0), os.sched_getscheduler(os.getpid()))
@@ -166,13 +176,23 @@ def sleeping() -> None:
 
 @case
 def clocks() -> None:
-    for name in ("CLOCK_REALTIME", "CLOCK_MONOTONIC", "CLOCK_BOOTTIME", "CLOCK_PROCESS_CPUTIME_ID", "CLOCK_THREAD_CPUTIME_ID", "CLOCK_MONOTONIC_RAW"):
+    for name in (
+        "CLOCK_REALTIME",
+        "CLOCK_MONOTONIC",
+        "CLOCK_BOOTTIME",
+        "CLOCK_PROCESS_CPUTIME_ID",
+        "CLOCK_THREAD_CPUTIME_ID",
+        "CLOCK_MONOTONIC_RAW",
+    ):
         clock = getattr(time, name)
         a = time.clock_gettime_ns(clock)
         b = time.clock_gettime_ns(clock)
         print(name, a <= b, time.clock_getres(clock) > 0)
     tell("bad clock", time.clock_gettime, 99)
-    tell("clock of a process", lambda: time.clock_gettime(time.pthread_getcpuclockid(__import__("threading").get_ident())) >= 0)
+    tell(
+        "clock of a process",
+        lambda: time.clock_gettime(time.pthread_getcpuclockid(__import__("threading").get_ident())) >= 0,
+    )
     print(abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) < 1)
 
 
@@ -204,7 +224,11 @@ def event_descriptors() -> None:
     print(os.eventfd_read(fd), outcome(os.eventfd_read, fd))
     os.eventfd_write(fd, 5)
     os.eventfd_write(fd, 6)
-    print(select.select([fd], [fd], [], 0) == ([fd], [fd], []), os.eventfd_read(fd), os.readlink(f"/proc/self/fd/{fd}"))
+    print(
+        select.select([fd], [fd], [], 0) == ([fd], [fd], []),
+        os.eventfd_read(fd),
+        os.readlink(f"/proc/self/fd/{fd}"),
+    )
     semaphore = os.eventfd(2, os.EFD_SEMAPHORE)
     print(os.eventfd_read(semaphore), os.eventfd_read(semaphore))
     tell("bad", os.write, fd, b"short")
@@ -269,7 +293,12 @@ def memory_calls() -> None:
     memory.resize(1 << 21)
     print(len(memory))
     memory.flush()
-    tell("mlock", lambda: libc.mlock(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(mmap.mmap(-1, 4096)))), 4096))
+    tell(
+        "mlock",
+        lambda: libc.mlock(
+            ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(mmap.mmap(-1, 4096)))), 4096
+        ),
+    )
     print(libc.munmap(ctypes.c_void_p(1), 4096), name_of(ctypes.get_errno()))
     address = libc.mmap
     address.restype = ctypes.c_void_p
@@ -298,8 +327,16 @@ def unknown_calls() -> None:
 def configuration() -> None:
     for name in ("SC_NPROCESSORS_ONLN", "SC_NPROCESSORS_CONF"):
         print(os.sysconf(name) == os.cpu_count())
-    print(os.sysconf("SC_CLK_TCK"), os.sysconf("SC_ARG_MAX") >= 131072, os.pathconf("/", "PC_NAME_MAX"), os.pathconf("/", "PC_PATH_MAX"))
-    print(os.sysconf("SC_OPEN_MAX") == resource.getrlimit(resource.RLIMIT_NOFILE)[0], os.sysconf("SC_PHYS_PAGES") > 0)
+    print(
+        os.sysconf("SC_CLK_TCK"),
+        os.sysconf("SC_ARG_MAX") >= 131072,
+        os.pathconf("/", "PC_NAME_MAX"),
+        os.pathconf("/", "PC_PATH_MAX"),
+    )
+    print(
+        os.sysconf("SC_OPEN_MAX") == resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        os.sysconf("SC_PHYS_PAGES") > 0,
+    )
     print(os.getloadavg()[0] >= 0, len(get("/etc/passwd")) > 10)
 
 
@@ -313,9 +350,33 @@ def system_v_shared_memory() -> None:
 @case
 def python_standard_library() -> None:
     """Modules that lean on the kernel."""
-    run("/usr/bin/python3", "-c", "import subprocess; print(subprocess.check_output(['echo', 'x']), subprocess.run('exit 3', shell=True).returncode)")
-    run("/usr/bin/python3", "-c", "import tempfile, shutil, os; d = tempfile.mkdtemp(); open(d + '/f', 'w').write('x'); shutil.copytree(d, d + '2'); print(os.listdir(d + '2')); shutil.rmtree(d); shutil.rmtree(d + '2')")
-    run("/usr/bin/python3", "-c", "import concurrent.futures as c; print(sum(c.ThreadPoolExecutor(4).map(lambda x: x * x, range(100))))")
-    run("/usr/bin/python3", "-c", "import multiprocessing as m; print(sum(m.Pool(2).map(abs, range(-50, 50))))")
-    run("/usr/bin/python3", "-c", "import asyncio\nasync def f():\n p = await asyncio.create_subprocess_exec('echo', 'hi', stdout=-1)\n print((await p.communicate())[0])\nasyncio.run(f())")
-    run("/usr/bin/python3", "-c", "import glob, fnmatch, pathlib; print(sorted(p.name for p in pathlib.Path('/image').glob('d*')))")
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import subprocess; print(subprocess.check_output(['echo', 'x']), subprocess.run('exit 3', shell=True).returncode)",
+    )
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import tempfile, shutil, os; d = tempfile.mkdtemp(); open(d + '/f', 'w').write('x'); shutil.copytree(d, d + '2'); print(os.listdir(d + '2')); shutil.rmtree(d); shutil.rmtree(d + '2')",
+    )
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import concurrent.futures as c; print(sum(c.ThreadPoolExecutor(4).map(lambda x: x * x, range(100))))",
+    )
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import multiprocessing as m; print(sum(m.Pool(2).map(abs, range(-50, 50))))",
+    )
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import asyncio\nasync def f():\n p = await asyncio.create_subprocess_exec('echo', 'hi', stdout=-1)\n print((await p.communicate())[0])\nasyncio.run(f())",
+    )
+    run(
+        "/usr/bin/python3",
+        "-c",
+        "import glob, fnmatch, pathlib; print(sorted(p.name for p in pathlib.Path('/image').glob('d*')))",
+    )

@@ -110,7 +110,24 @@ def unlink() -> None:
     os.symlink("f", "l")
     os.symlink("d", "ld")
     os.link("f", "g")
-    for path in ("missing", "d", "l", "ld/", "ld", "f/", "f/x", "f", "g", "g", ".", "..", "/", "", "d/", "d/.."):
+    for path in (
+        "missing",
+        "d",
+        "l",
+        "ld/",
+        "ld",
+        "f/",
+        "f/x",
+        "f",
+        "g",
+        "g",
+        ".",
+        "..",
+        "/",
+        "",
+        "d/",
+        "d/..",
+    ):
         tell(repr(path), os.unlink, path)
     tree()
 
@@ -132,7 +149,14 @@ def unlink_permissions() -> None:
     os.chown("closed/alices", ALICE, ALICE)
 
     def as_alice() -> None:
-        for path in ("open/roots", "sticky/roots", "sticky/bobs", "sticky/alices", "closed/alices", "closed/no"):
+        for path in (
+            "open/roots",
+            "sticky/roots",
+            "sticky/bobs",
+            "sticky/alices",
+            "closed/alices",
+            "closed/no",
+        ):
             tell(path, os.unlink, path)
         tell("rename in sticky", os.rename, "sticky/bobs", "sticky/new")
         tell("rename over another's", os.rename, "sticky/bobs", "sticky/roots")
@@ -173,19 +197,36 @@ def rename_matrix() -> None:
             os.chdir("t")
             make("a", one)
             make("b", two)
-            print(one, "->", two, outcome(os.rename, "a", "b"), describe("a")[:10], describe("b")[:10], end=" | ")
+            print(
+                one,
+                "->",
+                two,
+                outcome(os.rename, "a", "b"),
+                describe("a")[:10],
+                describe("b")[:10],
+                end=" | ",
+            )
             os.chdir("..")
             os.system("rm -rf t; mkdir t")
             os.chdir("t")
             make("a", one)
             make("b", two)
-            print("noreplace", outcome(raw, "renameat2", AT_FDCWD, b"a", AT_FDCWD, b"b", RENAME_NOREPLACE), end=" ")
+            print(
+                "noreplace",
+                outcome(raw, "renameat2", AT_FDCWD, b"a", AT_FDCWD, b"b", RENAME_NOREPLACE),
+                end=" ",
+            )
             os.chdir("..")
             os.system("rm -rf t; mkdir t")
             os.chdir("t")
             make("a", one)
             make("b", two)
-            print("exchange", outcome(raw, "renameat2", AT_FDCWD, b"a", AT_FDCWD, b"b", RENAME_EXCHANGE), describe("a")[:10], describe("b")[:10])
+            print(
+                "exchange",
+                outcome(raw, "renameat2", AT_FDCWD, b"a", AT_FDCWD, b"b", RENAME_EXCHANGE),
+                describe("a")[:10],
+                describe("b")[:10],
+            )
             os.chdir("..")
             os.system("rm -rf t")
 
@@ -326,7 +367,16 @@ def hard_links_of_descriptors() -> None:
     os.unlink("g")
     os.unlink("h")
     tell("of a deleted file", raw, "linkat", fd, b"", AT_FDCWD, b"i", AT_EMPTY_PATH)
-    tell("of a deleted file by proc", raw, "linkat", AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, b"i", AT_SYMLINK_FOLLOW)
+    tell(
+        "of a deleted file by proc",
+        raw,
+        "linkat",
+        AT_FDCWD,
+        b"/proc/self/fd/%d" % fd,
+        AT_FDCWD,
+        b"i",
+        AT_SYMLINK_FOLLOW,
+    )
 
 
 @case
@@ -393,8 +443,19 @@ def mknod() -> None:
 
     def as_alice() -> None:
         os.chdir("/image/sticky")
-        for label, kind in (("fifo", stat.S_IFIFO), ("char", stat.S_IFCHR), ("block", stat.S_IFBLK), ("socket", stat.S_IFSOCK)):
-            tell(f"alice {label}", os.mknod, label, kind | 0o600, os.makedev(1, 3) if label in ("char", "block") else 0)
+        for label, kind in (
+            ("fifo", stat.S_IFIFO),
+            ("char", stat.S_IFCHR),
+            ("block", stat.S_IFBLK),
+            ("socket", stat.S_IFSOCK),
+        ):
+            tell(
+                f"alice {label}",
+                os.mknod,
+                label,
+                kind | 0o600,
+                os.makedev(1, 3) if label in ("char", "block") else 0,
+            )
 
     as_user(ALICE, as_alice)
     tree("/image/sticky")

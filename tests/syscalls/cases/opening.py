@@ -107,7 +107,21 @@ def directory_flag() -> None:
 def creating_with_slashes() -> None:
     os.mkdir("d")
     put("f")
-    for path in ("new/", "f/", "d/", "d/new/", "missing/new", "f/new", "d/.", "d/..", ".", "/", "", "d//new2", "./d/./new3"):
+    for path in (
+        "new/",
+        "f/",
+        "d/",
+        "d/new/",
+        "missing/new",
+        "f/new",
+        "d/.",
+        "d/..",
+        ".",
+        "/",
+        "",
+        "d//new2",
+        "./d/./new3",
+    ):
         opens(f"create {path!r}", path, os.O_CREAT | os.O_WRONLY)
         opens(f"create exclusively {path!r}", path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     print(sorted(os.listdir("d")))
@@ -270,7 +284,12 @@ def noatime_and_friends() -> None:
 @case
 def status_flags() -> None:
     put("f", b"x")
-    for flags in (0, os.O_RDWR, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK):
+    for flags in (
+        0,
+        os.O_RDWR,
+        os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
+        os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK,
+    ):
         fd = os.open("f", flags)
         print(oct(fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_LARGEFILE & ~0o100000))
         os.close(fd)

@@ -46,7 +46,9 @@ def pipe_stat() -> None:
     print(stat.filemode(info.st_mode), info.st_size, info.st_nlink, info.st_uid, info.st_gid)
     print(os.readlink(f"/proc/self/fd/{r}") == f"pipe:[{info.st_ino}]")
     tell("open by proc", lambda: os.get_blocking(os.open(f"/proc/self/fd/{r}", os.O_RDONLY | os.O_NONBLOCK)))
-    tell("write to the other end by proc", lambda: os.write(os.open(f"/proc/self/fd/{r}", os.O_WRONLY), b"xyz"))
+    tell(
+        "write to the other end by proc", lambda: os.write(os.open(f"/proc/self/fd/{r}", os.O_WRONLY), b"xyz")
+    )
     print(os.read(r, 5))
 
 
@@ -256,4 +258,14 @@ def tee_and_splice() -> None:
     r2, w2 = os.pipe()
     os.write(w, b"data")
     print(libc.tee(r, w2, 10, 0), os.read(r, 9), os.read(r2, 9))
-    tell("splice between files", raw, "splice", os.open("/image/plain", 0), None, os.open("f", os.O_CREAT | os.O_WRONLY), None, 4, 0)
+    tell(
+        "splice between files",
+        raw,
+        "splice",
+        os.open("/image/plain", 0),
+        None,
+        os.open("f", os.O_CREAT | os.O_WRONLY),
+        None,
+        4,
+        0,
+    )

@@ -41,6 +41,7 @@ def statuses() -> None:
 @case
 def faults() -> None:
     """What a processor's exception becomes."""
+
     def divide() -> None:
         ctypes.string_at(0)
 
@@ -144,7 +145,12 @@ def ignored_children() -> None:
 def zombies() -> None:
     pid = spawn(lambda: 7)
     until(lambda: state_of(pid) == "Z")
-    print(state_of(pid), outcome(os.kill, pid, 0), outcome(os.listdir, f"/proc/{pid}/fd"), get(f"/proc/{pid}/cmdline"))
+    print(
+        state_of(pid),
+        outcome(os.kill, pid, 0),
+        outcome(os.listdir, f"/proc/{pid}/fd"),
+        get(f"/proc/{pid}/cmdline"),
+    )
     print(outcome(os.readlink, f"/proc/{pid}/exe"), outcome(os.readlink, f"/proc/{pid}/cwd"))
     print([l for l in get(f"/proc/{pid}/status").decode().splitlines() if l.startswith(("State", "PPid"))][0])
     print(outcome(os.getpgid, pid) == os.getpgid(0), waited(pid), state_of(pid), outcome(os.kill, pid, 0))
@@ -254,7 +260,13 @@ def threads() -> None:
     found: list[object] = []
 
     def body() -> None:
-        found.append((os.getpid() == main, threading.get_native_id() != main, raw("gettid") == threading.get_native_id()))
+        found.append(
+            (
+                os.getpid() == main,
+                threading.get_native_id() != main,
+                raw("gettid") == threading.get_native_id(),
+            )
+        )
 
     main = os.getpid()
     workers = [threading.Thread(target=body) for _ in range(10)]
@@ -324,7 +336,12 @@ def fork_from_a_thread() -> None:
     def body() -> None:
         pid = os.fork()
         if pid == 0:
-            print("threads", len(os.listdir("/proc/self/task")), os.getpid() == threading.get_native_id(), os.getppid() == parent)
+            print(
+                "threads",
+                len(os.listdir("/proc/self/task")),
+                os.getpid() == threading.get_native_id(),
+                os.getppid() == parent,
+            )
             sys.stdout.flush()
             os._exit(6)
         print(waited(pid))
@@ -352,6 +369,7 @@ def deep_forks() -> None:
 @case
 def fork_storm() -> None:
     """Children that die at once, in several threads."""
+
     def body() -> None:
         for _ in range(20):
             pid = os.fork()

@@ -29,10 +29,21 @@ from probe import (
 
 @case
 def self_links() -> None:
-    print(os.readlink("/proc/self") == str(os.getpid()), os.readlink("/proc/thread-self") == f"{os.getpid()}/task/{os.getpid()}")
-    print(os.readlink("/proc/self/exe"), os.readlink("/proc/self/root"), os.readlink("/proc/self/cwd") == os.getcwd())
+    print(
+        os.readlink("/proc/self") == str(os.getpid()),
+        os.readlink("/proc/thread-self") == f"{os.getpid()}/task/{os.getpid()}",
+    )
+    print(
+        os.readlink("/proc/self/exe"),
+        os.readlink("/proc/self/root"),
+        os.readlink("/proc/self/cwd") == os.getcwd(),
+    )
     print(os.path.samefile("/proc/self/cwd", "."), os.path.samefile("/proc/self/root/image", "/image"))
-    print(os.path.samefile("/proc/self/exe", "/usr/bin/python3"), os.readlink("/proc/mounts"), os.readlink("/proc/net"))
+    print(
+        os.path.samefile("/proc/self/exe", "/usr/bin/python3"),
+        os.readlink("/proc/mounts"),
+        os.readlink("/proc/net"),
+    )
     put("f", b"through cwd")
     print(get("/proc/self/cwd/f"), get("/proc/self/root/image/plain"), get("/proc/self/exe")[:4])
 
@@ -54,14 +65,20 @@ def descriptors() -> None:
     fd = os.open("f", os.O_RDONLY)
     d = os.open(".", os.O_RDONLY)
     r, w = os.pipe()
-    print(os.readlink(f"/proc/self/fd/{fd}") == os.path.abspath("f"), os.readlink(f"/proc/self/fd/{d}") == os.getcwd())
+    print(
+        os.readlink(f"/proc/self/fd/{fd}") == os.path.abspath("f"),
+        os.readlink(f"/proc/self/fd/{d}") == os.getcwd(),
+    )
     print(re.fullmatch(r"pipe:\[\d+\]", os.readlink(f"/proc/self/fd/{r}")) is not None)
     print(os.readlink("/proc/self/fd/0"), sorted(int(n) for n in os.listdir("/proc/self/fd"))[:3])
     print(get(f"/proc/self/fd/{fd}"), sorted(os.listdir(f"/proc/self/fd/{d}")), get("/dev/fd/%d" % fd))
     print(os.stat(f"/proc/self/fd/{fd}").st_ino == os.stat("f").st_ino, describe(f"/proc/self/fd/{d}/f"))
     os.lseek(fd, 3, 0)
     info = get(f"/proc/self/fdinfo/{fd}").decode()
-    print(re.search(r"pos:\t(\d+)", info).group(1), oct(int(re.search(r"flags:\t(\d+)", info).group(1), 8) & ~0o100000))
+    print(
+        re.search(r"pos:\t(\d+)", info).group(1),
+        oct(int(re.search(r"flags:\t(\d+)", info).group(1), 8) & ~0o100000),
+    )
     os.rename("f", "g")
     print(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
     os.unlink("g")
@@ -98,8 +115,25 @@ def other_processes() -> None:
     print(get(f"/proc/{pid}/cmdline"), get(f"/proc/{pid}/environ"), get(f"/proc/{pid}/comm"))
 
     def as_alice() -> None:
-        for name in ("cmdline", "environ", "comm", "stat", "status", "maps", "auxv", "limits", "io", "mountinfo"):
-            print(name, "read" if isinstance(outcome(get, f"/proc/{pid}/{name}"), bytes) else outcome(get, f"/proc/{pid}/{name}"), end=" ")
+        for name in (
+            "cmdline",
+            "environ",
+            "comm",
+            "stat",
+            "status",
+            "maps",
+            "auxv",
+            "limits",
+            "io",
+            "mountinfo",
+        ):
+            print(
+                name,
+                "read"
+                if isinstance(outcome(get, f"/proc/{pid}/{name}"), bytes)
+                else outcome(get, f"/proc/{pid}/{name}"),
+                end=" ",
+            )
         for name in ("exe", "cwd", "root", "fd/0"):
             print(name, outcome(os.readlink, f"/proc/{pid}/{name}"), end=" ")
         print(outcome(os.listdir, f"/proc/{pid}/fd"), outcome(os.stat, f"/proc/{pid}/cwd/x"))
@@ -126,9 +160,23 @@ def files_of_one_process() -> None:
 def status() -> None:
     text = get("/proc/self/status").decode()
     keys = [line.split(":")[0] for line in text.splitlines()]
-    print([k for k in keys if k in "Name Umask State Tgid Ngid Pid PPid TracerPid Uid Gid FDSize Groups VmPeak VmSize VmRSS Threads SigQ CapEff NoNewPrivs Seccomp Cpus_allowed".split()])
+    print(
+        [
+            k
+            for k in keys
+            if k
+            in "Name Umask State Tgid Ngid Pid PPid TracerPid Uid Gid FDSize Groups VmPeak VmSize VmRSS Threads SigQ CapEff NoNewPrivs Seccomp Cpus_allowed".split()
+        ]
+    )
     values = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    print(values["Name"], values["Umask"], values["State"], values["TracerPid"], values["Threads"], values["Seccomp"])
+    print(
+        values["Name"],
+        values["Umask"],
+        values["State"],
+        values["TracerPid"],
+        values["Threads"],
+        values["Seccomp"],
+    )
     print(int(values["Pid"]) == os.getpid() == int(values["Tgid"]), int(values["PPid"]) == os.getppid())
 
 
@@ -137,7 +185,11 @@ def stat_line() -> None:
     fields = get("/proc/self/stat").decode()
     head, _, tail = fields.rpartition(")")
     print(head.partition(" ")[2], len(tail.split()), tail.split()[0], int(tail.split()[17]))
-    print(len(get("/proc/self/statm").split()), get("/proc/uptime").count(b" "), len(get("/proc/loadavg").split()))
+    print(
+        len(get("/proc/self/statm").split()),
+        get("/proc/uptime").count(b" "),
+        len(get("/proc/loadavg").split()),
+    )
     start = int(tail.split()[19])
     uptime = float(get("/proc/uptime").split()[0])
     print(0 <= uptime - start / os.sysconf("SC_CLK_TCK") < 600)
@@ -147,7 +199,12 @@ def stat_line() -> None:
 def maps() -> None:
     text = get("/proc/self/maps").decode()
     names = {line.split()[5] for line in text.splitlines() if len(line.split()) > 5}
-    print(os.path.realpath("/usr/bin/python3") in names, any("libc" in n for n in names), "[stack]" in names, "[vdso]" in names)
+    print(
+        os.path.realpath("/usr/bin/python3") in names,
+        any("libc" in n for n in names),
+        "[stack]" in names,
+        "[vdso]" in names,
+    )
     for line in text.splitlines():
         if len(line.split()) > 5 and line.split()[5].startswith("/usr/bin/python"):
             inode = int(line.split()[4])
@@ -158,9 +215,18 @@ def maps() -> None:
 
     put("mapped", b"x" * 4096)
     memory = mmap.mmap(os.open("mapped", os.O_RDWR), 4096)
-    print([line.split()[1] for line in get("/proc/self/maps").decode().splitlines() if line.endswith("/mapped")])
+    print(
+        [line.split()[1] for line in get("/proc/self/maps").decode().splitlines() if line.endswith("/mapped")]
+    )
     os.unlink("mapped")
-    print([line.split(None, 5)[5].rpartition("/")[2] for line in get("/proc/self/maps").decode().splitlines() if "/mapped" in line], len(memory))
+    print(
+        [
+            line.split(None, 5)[5].rpartition("/")[2]
+            for line in get("/proc/self/maps").decode().splitlines()
+            if "/mapped" in line
+        ],
+        len(memory),
+    )
 
 
 @case
@@ -179,12 +245,31 @@ def mounts() -> None:
 
 @case
 def global_files() -> None:
-    print(get("/proc/version").startswith(b"Linux version "), b"MemTotal" in get("/proc/meminfo"), b"processor" in get("/proc/cpuinfo"))
+    print(
+        get("/proc/version").startswith(b"Linux version "),
+        b"MemTotal" in get("/proc/meminfo"),
+        b"processor" in get("/proc/cpuinfo"),
+    )
     print(get("/proc/cpuinfo").count(b"processor\t:") == os.cpu_count(), b"btime" in get("/proc/stat"))
-    print(get("/proc/sys/kernel/ostype"), get("/proc/sys/kernel/hostname"), get("/proc/sys/kernel/osrelease").decode().strip() == os.uname().release)
-    print(int(get("/proc/sys/kernel/pid_max")) > 1000, int(get("/proc/sys/fs/file-max")) > 1000, get("/proc/sys/kernel/ngroups_max"))
-    print(b"ext4" in get("/proc/filesystems"), len(get("/proc/sys/kernel/random/uuid")), get("/proc/sys/kernel/cap_last_cap"))
-    print(get("/proc/sys/kernel/random/uuid") != get("/proc/sys/kernel/random/uuid"), get("/proc/sys/kernel/random/boot_id") == get("/proc/sys/kernel/random/boot_id"))
+    print(
+        get("/proc/sys/kernel/ostype"),
+        get("/proc/sys/kernel/hostname"),
+        get("/proc/sys/kernel/osrelease").decode().strip() == os.uname().release,
+    )
+    print(
+        int(get("/proc/sys/kernel/pid_max")) > 1000,
+        int(get("/proc/sys/fs/file-max")) > 1000,
+        get("/proc/sys/kernel/ngroups_max"),
+    )
+    print(
+        b"ext4" in get("/proc/filesystems"),
+        len(get("/proc/sys/kernel/random/uuid")),
+        get("/proc/sys/kernel/cap_last_cap"),
+    )
+    print(
+        get("/proc/sys/kernel/random/uuid") != get("/proc/sys/kernel/random/uuid"),
+        get("/proc/sys/kernel/random/boot_id") == get("/proc/sys/kernel/random/boot_id"),
+    )
 
 
 @case
@@ -211,7 +296,13 @@ def reading_in_pieces() -> None:
     text = b""
     while data := os.read(fd, 7):
         text += data
-    print(text.startswith(b"Name:"), text.endswith(b"\n"), os.lseek(fd, 0, 0), os.read(fd, 5), os.pread(fd, 4, 1))
+    print(
+        text.startswith(b"Name:"),
+        text.endswith(b"\n"),
+        os.lseek(fd, 0, 0),
+        os.read(fd, 5),
+        os.pread(fd, 4, 1),
+    )
     print(os.stat("/proc/self/status").st_size)
 
 
@@ -266,23 +357,37 @@ def limits_file() -> None:
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
     lines = get("/proc/self/limits").decode().splitlines()
-    print(lines[0].split(), [line.split()[3:5] for line in lines if line.startswith("Max open files")], len(lines))
+    print(
+        lines[0].split(),
+        [line.split()[3:5] for line in lines if line.startswith("Max open files")],
+        len(lines),
+    )
 
 
 @case
 def devices() -> None:
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         info = os.stat(f"/dev/{name}")
-        print(name, oct(info.st_mode), info.st_uid, info.st_gid, os.major(info.st_rdev), os.minor(info.st_rdev))
+        print(
+            name, oct(info.st_mode), info.st_uid, info.st_gid, os.major(info.st_rdev), os.minor(info.st_rdev)
+        )
     print(os.readlink("/dev/fd"), os.readlink("/dev/ptmx"), describe("/dev/shm"), describe("/dev/pts/ptmx"))
     print(os.write(os.open("/dev/null", os.O_WRONLY), b"abc"), os.read(os.open("/dev/null", os.O_RDONLY), 5))
-    print(os.read(os.open("/dev/zero", os.O_RDONLY), 5), len(os.read(os.open("/dev/urandom", os.O_RDONLY), 50)))
+    print(
+        os.read(os.open("/dev/zero", os.O_RDONLY), 5), len(os.read(os.open("/dev/urandom", os.O_RDONLY), 50))
+    )
     full = os.open("/dev/full", os.O_RDWR)
     print(os.read(full, 3), outcome(os.write, full, b"x"))
     print(len(os.read(os.open("/dev/random", os.O_RDONLY), 10)))
     fd = os.open("/dev/null", os.O_RDWR)
     info = os.fstat(fd)
-    print(oct(info.st_mode), info.st_uid, os.minor(info.st_rdev), os.readlink(f"/proc/self/fd/{fd}"), info.st_ino == os.stat("/dev/null").st_ino)
+    print(
+        oct(info.st_mode),
+        info.st_uid,
+        os.minor(info.st_rdev),
+        os.readlink(f"/proc/self/fd/{fd}"),
+        info.st_ino == os.stat("/dev/null").st_ino,
+    )
 
 
 @case
@@ -327,13 +432,25 @@ def semaphores() -> None:
 
 @case
 def tools() -> None:
-    run("sh", "-c", "ls -l /proc/self/fd >/dev/null && echo ok; cat /proc/self/comm; nproc >/dev/null && echo ok")
+    run(
+        "sh",
+        "-c",
+        "ls -l /proc/self/fd >/dev/null && echo ok; cat /proc/self/comm; nproc >/dev/null && echo ok",
+    )
     run("ps", "-o", "comm=", "-p", str(os.getpid()))
     run("sh", "-c", "ps ax >/dev/null && echo ok")
-    run("sh", "-c", "echo text > /dev/stdout; echo text > /dev/fd/1; cat < /dev/stdin; diff <(echo 1) <(echo 1) 2>/dev/null || true")
+    run(
+        "sh",
+        "-c",
+        "echo text > /dev/stdout; echo text > /dev/fd/1; cat < /dev/stdin; diff <(echo 1) <(echo 1) 2>/dev/null || true",
+    )
     run("bash", "-c", "cat <(echo one) <(echo two); echo x | tee /dev/null; exec 7<>/image/plain; cat <&7")
     run("find", "/image", "-newer", "/image/plain", "-name", "nano*")
-    run("sh", "-c", "find /image -xdev -type l | sort; du -s /image >/dev/null && echo ok; df / >/dev/null && echo ok")
+    run(
+        "sh",
+        "-c",
+        "find /image -xdev -type l | sort; du -s /image >/dev/null && echo ok; df / >/dev/null && echo ok",
+    )
 
 
 @case

@@ -68,7 +68,11 @@ def loops() -> None:
         os.symlink(previous, f"s{i}")
         previous = f"s{i}"
     for path in ("self", "self/x", "a", "s38", "s39", "s40", "s41"):
-        print(path, describe(path, True), outcome(os.open, path, os.O_RDONLY) if "EL" in describe(path, True) else "")
+        print(
+            path,
+            describe(path, True),
+            outcome(os.open, path, os.O_RDONLY) if "EL" in describe(path, True) else "",
+        )
     opens("create through a loop", "a", os.O_CREAT | os.O_WRONLY)
     tell("mkdir in a loop", os.mkdir, "self/x")
     tell("unlink of a loop", os.unlink, "self")
@@ -140,7 +144,9 @@ def empty_paths() -> None:
 @case
 def trailing_slashes() -> None:
     def fresh() -> None:
-        os.system("rm -rf t; mkdir t t/d t/full t/full/x; echo x > t/f; ln -s d t/to-d; ln -s f t/to-f; ln -s no t/to-no")
+        os.system(
+            "rm -rf t; mkdir t t/d t/full t/full/x; echo x > t/f; ln -s d t/to-d; ln -s f t/to-f; ln -s no t/to-no"
+        )
 
     calls = {
         "mkdir": lambda p: os.mkdir(p), "rmdir": lambda p: os.rmdir(p), "unlink": lambda p: os.unlink(p),
@@ -153,7 +159,20 @@ def trailing_slashes() -> None:
     }  # fmt: skip
     top = os.getcwd()
     for label, call in calls.items():
-        for path in ("new/", "f/", "d/", "full/", "to-d/", "to-f/", "to-no/", "d/.", "d/..", ".", "..", "f/."):
+        for path in (
+            "new/",
+            "f/",
+            "d/",
+            "full/",
+            "to-d/",
+            "to-f/",
+            "to-no/",
+            "d/.",
+            "d/..",
+            ".",
+            "..",
+            "f/.",
+        ):
             os.chdir(top)
             fresh()
             os.chdir("t")
@@ -170,7 +189,11 @@ def search_permission() -> None:
     with effective(ALICE):
         print(describe("open/closed"), describe("open/closed/g"), describe("open/closed/inner/f"))
         print(describe("open/closed/."), describe("open/closed/.."), describe("open/closed/missing"))
-        print(describe("f", dir_fd=inner), describe("../g", dir_fd=inner), describe("../../closed", dir_fd=inner))
+        print(
+            describe("f", dir_fd=inner),
+            describe("../g", dir_fd=inner),
+            describe("../../closed", dir_fd=inner),
+        )
         tell("chdir", os.chdir, "open/closed")
     os.chmod("open/closed", 0o711)
     with effective(ALICE):
@@ -198,7 +221,17 @@ def private_directory_of_the_image() -> None:
 
 @case
 def names_that_are_not_text() -> None:
-    for name in (b"\xff\xfe", b"new\nline", b"tab\t", b" ", b"*", b"\\", b"-rf", "é\U0001f600".encode(), b"\x01\x7f"):
+    for name in (
+        b"\xff\xfe",
+        b"new\nline",
+        b"tab\t",
+        b" ",
+        b"*",
+        b"\\",
+        b"-rf",
+        "é\U0001f600".encode(),
+        b"\x01\x7f",
+    ):
         put(name, name)
         print(get(name) == name, describe(name))
     print(sorted(os.listdir(b".")))
@@ -317,7 +350,16 @@ def openat2_restrictions() -> None:
             os.close(fd)
 
     for restrict in (0, 1, 2, 4, 8, 16, 12, 24):
-        for path in (b"sub/f", b"inner", b"escape", b"absolute", b"magic", b"../outside", b"/image/plain", b"sub/../sub/f"):
+        for path in (
+            b"sub/f",
+            b"inner",
+            b"escape",
+            b"absolute",
+            b"magic",
+            b"../outside",
+            b"/image/plain",
+            b"sub/../sub/f",
+        ):
             attempt(path, restrict)
     attempt(b"sub/f", 64)
     attempt(b"sub/f", 0, mode=0o600)
@@ -352,7 +394,9 @@ def chroot() -> None:
     def prisoner() -> None:
         os.chroot("jail")
         print("cwd outside:", outcome(os.getcwd))
-        print(describe("/inside/f"), describe("/link", True), describe("/escape", True), describe("/../outside"))
+        print(
+            describe("/inside/f"), describe("/link", True), describe("/escape", True), describe("/../outside")
+        )
         print(describe("outside"))
         os.chdir("/inside")
         print(os.getcwd(), describe("../../../../image"))

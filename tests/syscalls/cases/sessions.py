@@ -92,7 +92,13 @@ def pseudo_terminals() -> None:
     name = os.ttyname(slave)
     print(name.startswith("/dev/pts/"), os.isatty(master), os.isatty(slave))
     info = os.fstat(slave)
-    print(oct(info.st_mode), info.st_uid, os.major(info.st_rdev), os.stat(name).st_rdev == info.st_rdev, os.stat(name).st_ino == info.st_ino)
+    print(
+        oct(info.st_mode),
+        info.st_uid,
+        os.major(info.st_rdev),
+        os.stat(name).st_rdev == info.st_rdev,
+        os.stat(name).st_ino == info.st_ino,
+    )
     print(os.path.basename(name) in os.listdir("/dev/pts"), os.readlink(f"/proc/self/fd/{slave}") == name)
     print(os.readlink(f"/proc/self/fd/{master}") in ("/dev/ptmx", "/dev/pts/ptmx"))
     os.write(slave, b"to the master\n")
@@ -211,7 +217,16 @@ def controlling_terminal() -> None:
         print(outcome(os.open, "/dev/tty", os.O_RDWR))
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    print(in_terminal(lambda: (signal.signal(signal.SIGTTOU, signal.SIG_IGN), signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGCONT, signal.SIG_IGN), body())))
+    print(
+        in_terminal(
+            lambda: (
+                signal.signal(signal.SIGTTOU, signal.SIG_IGN),
+                signal.signal(signal.SIGHUP, signal.SIG_IGN),
+                signal.signal(signal.SIGCONT, signal.SIG_IGN),
+                body(),
+            )
+        )
+    )
 
 
 @case
@@ -305,6 +320,7 @@ def hangup() -> None:
     r, w = os.pipe()
     pid, master = pty.fork()
     if pid == 0:
+
         def inner() -> None:
             signal.signal(signal.SIGHUP, lambda *_: os.write(w, b"hup"))
             os.write(w, b"ready")
@@ -318,7 +334,9 @@ def hangup() -> None:
 
 @case
 def shell_with_job_control() -> None:
-    script = b"set -m; sleep 5 & jobs; kill %1; wait; echo $?; (sleep 0.01; echo done) & fg >/dev/null; exit 3\n"
+    script = (
+        b"set -m; sleep 5 & jobs; kill %1; wait; echo $?; (sleep 0.01; echo done) & fg >/dev/null; exit 3\n"
+    )
 
     def body() -> None:
         os.execv("/bin/bash", ["bash", "--norc", "-c", script.decode()])

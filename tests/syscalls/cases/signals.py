@@ -109,6 +109,7 @@ def own_group() -> None:
 @case
 def everybody() -> None:
     """kill(-1): all but oneself and process 1."""
+
     def body() -> None:
         os.setsid()
         pids = [spawn(time.sleep, 5) for _ in range(3)]
@@ -157,7 +158,13 @@ def blocking() -> None:
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGUSR1)
     print(seen.count, sorted(map(int, signal.sigpending())))
-    print([l for l in get("/proc/self/status").decode().splitlines() if l.startswith(("SigPnd", "ShdPnd", "SigBlk"))])
+    print(
+        [
+            l
+            for l in get("/proc/self/status").decode().splitlines()
+            if l.startswith(("SigPnd", "ShdPnd", "SigBlk"))
+        ]
+    )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
     print(seen.count, signal.sigpending())
     os.kill(os.getpid(), signal.SIGUSR2)
@@ -297,7 +304,11 @@ def interrupted_sleeps() -> None:
         print("pause", libc.pause(), name_of(ctypes.get_errno()))
         e = select.epoll()
         signal.setitimer(signal.ITIMER_REAL, 0.02)
-        print("epoll", libc.epoll_wait(e.fileno(), ctypes.create_string_buffer(12), 1, 500), name_of(ctypes.get_errno()))
+        print(
+            "epoll",
+            libc.epoll_wait(e.fileno(), ctypes.create_string_buffer(12), 1, 500),
+            name_of(ctypes.get_errno()),
+        )
 
 
 @case(timeout=30)
@@ -404,7 +415,11 @@ def alternate_stack() -> None:
 def shell_traps() -> None:
     from probe import run
 
-    run("sh", "-c", "trap 'echo int' INT; kill -INT $$; trap '' TERM; kill -TERM $$; echo alive; trap - TERM; kill -TERM $$; echo dead")
+    run(
+        "sh",
+        "-c",
+        "trap 'echo int' INT; kill -INT $$; trap '' TERM; kill -TERM $$; echo alive; trap - TERM; kill -TERM $$; echo dead",
+    )
     run("bash", "-c", "trap 'echo chld' CHLD; /bin/true; sleep 0.01; trap 'echo err' ERR; false; echo $?")
     run("timeout", "0.1", "sleep", "5")
     run("sh", "-c", "sleep 5 & p=$!; kill $p; wait $p; echo $?")

@@ -42,7 +42,13 @@ def by_path() -> None:
     client = socket.socket(UNIX)
     client.connect("sock")
     peer, address = server.accept()
-    print(repr(address), client.getpeername(), repr(client.getsockname()), peer.getsockname(), repr(peer.getpeername()))
+    print(
+        repr(address),
+        client.getpeername(),
+        repr(client.getsockname()),
+        peer.getsockname(),
+        repr(peer.getpeername()),
+    )
     client.sendall(b"hello")
     print(peer.recv(10))
     peer.sendall(b"back")
@@ -160,7 +166,13 @@ def pairs() -> None:
         a, b = socket.socketpair(UNIX, kind)
         a.send(b"one")
         a.send(b"two")
-        print(b.recv(10), outcome(b.recv, 10, socket.MSG_DONTWAIT), a.type == kind, repr(a.getsockname()), repr(b.getpeername()))
+        print(
+            b.recv(10),
+            outcome(b.recv, 10, socket.MSG_DONTWAIT),
+            a.type == kind,
+            repr(a.getsockname()),
+            repr(b.getpeername()),
+        )
     a, b = socket.socketpair(UNIX, STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     print(a.getblocking(), outcome(a.recv, 1), os.get_inheritable(a.fileno()))
     tell("inet", socket.socketpair, socket.AF_INET, STREAM)
@@ -272,7 +284,9 @@ def credentials_in_messages() -> None:
         print(level == socket.SOL_SOCKET, kind, pid == os.getpid(), uid, gid)
     mine = struct.pack("3i", os.getpid(), os.getuid(), os.getgid())
     tell("own", a.sendmsg, [b"y"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, mine)])
-    tell("false", a.sendmsg, [b"y"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", 1, 5, 5))])
+    tell(
+        "false", a.sendmsg, [b"y"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", 1, 5, 5))]
+    )
 
 
 @case
@@ -356,7 +370,10 @@ def close_on_exec_survives_connect() -> None:
             fd = os.dup(s.fileno())
             os.set_inheritable(s.fileno(), not cloexec)
             s.connect("sock")
-            print(fcntl.fcntl(s.fileno(), fcntl.F_GETFD), bool(fcntl.fcntl(s.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK))
+            print(
+                fcntl.fcntl(s.fileno(), fcntl.F_GETFD),
+                bool(fcntl.fcntl(s.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK),
+            )
             os.close(fd)
 
 
@@ -373,7 +390,10 @@ def options_survive_bind_and_connect() -> None:
     peer, _ = server.accept()
     peer.send(b"x")
     print("passcred", s.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED))
-    print("duplicate", outcome(lambda: socket.socket(fileno=copy).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)))
+    print(
+        "duplicate",
+        outcome(lambda: socket.socket(fileno=copy).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)),
+    )
     print("epoll", [events for _, events in e.poll(0.5)])
 
 

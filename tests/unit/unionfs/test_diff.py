@@ -100,7 +100,9 @@ def test_hard_links(tree: Tree, tmp_path: Path) -> None:
     tree.link(new, tree.walk(b"/var"), b"newer")
     entries = layer_of(tree, str(tmp_path / "l")).entries()
     assert {e.path: e.link for e in entries if e.kind == HARD_LINK}[b"var/newer"] == b"new"
-    assert sum(e.size for e in entries if e.path.startswith((b"lib", b"var/fourth"))) == len(b"one content, three names")
+    assert sum(e.size for e in entries if e.path.startswith((b"lib", b"var/fourth"))) == len(
+        b"one content, three names"
+    )
     assert snapshot(committed(tree, tmp_path)) == snapshot(tree)
 
 

@@ -43,7 +43,9 @@ def names(tree: ImageTree, path: bytes = b"") -> set[bytes]:
 
 
 def test_upper_layers_win() -> None:
-    tree = ImageTree.merge([EntryLayer(directory(b"d"), file(b"d/f", 0o600)), EntryLayer(file(b"d/f", 0o755))])
+    tree = ImageTree.merge(
+        [EntryLayer(directory(b"d"), file(b"d/f", 0o600)), EntryLayer(file(b"d/f", 0o755))]
+    )
     found = tree.walk(b"d/f")
     assert found is not None and found.mode & 0o777 == 0o755
     assert names(tree, b"d") == {b"f"}
@@ -60,7 +62,9 @@ def test_directories_are_merged_and_described_anew() -> None:
 
 def test_whiteouts_hide_what_is_below() -> None:
     below = EntryLayer(directory(b"d"), file(b"d/f"), directory(b"d/sub"), file(b"d/sub/g"))
-    tree = ImageTree.merge([below, EntryLayer(Entry(b"d/sub", kind=WHITEOUT), Entry(b"d/none", kind=WHITEOUT))])
+    tree = ImageTree.merge(
+        [below, EntryLayer(Entry(b"d/sub", kind=WHITEOUT), Entry(b"d/none", kind=WHITEOUT))]
+    )
     assert names(tree, b"d") == {b"f"}
     found = tree.walk(b"d")
     assert found is not None and found.nlink == 2
@@ -99,7 +103,9 @@ def test_missing_parents_are_made() -> None:
 
 
 def test_a_directory_behind_a_symlink_of_a_lower_layer() -> None:
-    below = EntryLayer(directory(b"usr"), directory(b"usr/lib"), Entry(b"lib", stat.S_IFLNK | 0o777, link=b"usr/lib"))
+    below = EntryLayer(
+        directory(b"usr"), directory(b"usr/lib"), Entry(b"lib", stat.S_IFLNK | 0o777, link=b"usr/lib")
+    )
     tree = ImageTree.merge([below, EntryLayer(file(b"lib/new"))])
     assert names(tree, b"usr/lib") == {b"new"}
     kept = tree.root.children

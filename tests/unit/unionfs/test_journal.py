@@ -43,7 +43,9 @@ def test_replay(tmp_path: Path) -> None:
     tree.sync()
     again = Tree.load(image, directory)
     assert snapshot(again, times=True) == snapshot(tree, times=True)
-    assert {again.walk(p).mtime for p in (b"/var", b"/etc")} == {tree.walk(p).mtime for p in (b"/var", b"/etc")}
+    assert {again.walk(p).mtime for p in (b"/var", b"/etc")} == {
+        tree.walk(p).mtime for p in (b"/var", b"/etc")
+    }
     tree.close()
 
 

@@ -55,7 +55,12 @@ def test_a_write_copies_up(tree: Tree, image: ImageTree, tmp_path: Path) -> None
     os.close(fd)
     after = tree.stat(tree.walk(b"/home/data"))
     assert tree.read_bytes(tree.walk(b"/home/data"))[8:19] == b"xxchangedxx"
-    assert (after.ino, after.uid, after.mode, after.size) == (before.ino, before.uid, before.mode, before.size)
+    assert (after.ino, after.uid, after.mode, after.size) == (
+        before.ino,
+        before.uid,
+        before.mode,
+        before.size,
+    )
     other = Tree(image, str(tmp_path / "other"))
     assert other.read_bytes(other.walk(b"/home/data")) == b"x" * 5000
 
@@ -157,7 +162,13 @@ def test_exchange(tree: Tree) -> None:
 def test_attributes(tree: Tree) -> None:
     inode = tree.set_attr(tree.walk(b"/etc/shadow"), mode=0o600, uid=9, mtime=NOON + 5, atime=NOON + 6)
     info = tree.stat(inode)
-    assert (info.mode & 0o7777, info.uid, info.gid, info.mtime, info.atime) == (0o600, 9, 42, NOON + 5, NOON + 6)
+    assert (info.mode & 0o7777, info.uid, info.gid, info.mtime, info.atime) == (
+        0o600,
+        9,
+        42,
+        NOON + 5,
+        NOON + 6,
+    )
     tree.set_xattr(inode, b"user.x", b"1")
     assert inode.xattrs == {b"user.x": b"1"}
     tree.set_xattr(inode, b"user.x", None)

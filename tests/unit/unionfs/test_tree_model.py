@@ -100,11 +100,19 @@ class Both:
             target.uid, target.gid = uid, gid
 
         operations: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "create": (lambda: tree.create(*self.place(path), mode, uid, gid), lambda: model.make(path, node(stat.S_IFREG))),
-            "mkdir": (lambda: tree.mkdir(*self.place(path), mode, uid, gid), lambda: model.make(path, node(stat.S_IFDIR))),
+            "create": (
+                lambda: tree.create(*self.place(path), mode, uid, gid),
+                lambda: model.make(path, node(stat.S_IFREG)),
+            ),
+            "mkdir": (
+                lambda: tree.mkdir(*self.place(path), mode, uid, gid),
+                lambda: model.make(path, node(stat.S_IFDIR)),
+            ),
             "symlink": (
                 lambda: tree.symlink(*self.place(path), b"t%d" % number, uid, gid),
-                lambda: model.make(path, node(stat.S_IFLNK, target=b"t%d" % number, mode=stat.S_IFLNK | 0o777)),
+                lambda: model.make(
+                    path, node(stat.S_IFLNK, target=b"t%d" % number, mode=stat.S_IFLNK | 0o777)
+                ),
             ),
             "mknod": (
                 lambda: tree.mknod(*self.place(path), stat.S_IFCHR | mode, number % 1000, uid, gid),
@@ -113,7 +121,10 @@ class Both:
             "unlink": (lambda: tree.unlink(*self.place(path)), lambda: model.unlink(path)),
             "rmdir": (lambda: tree.rmdir(*self.place(path)), lambda: model.rmdir(path)),
             "link": (lambda: tree.link(found(path), *self.place(other)), lambda: model.link(path, other)),
-            "rename": (lambda: tree.rename(*self.place(path), *self.place(other)), lambda: model.rename(path, other)),
+            "rename": (
+                lambda: tree.rename(*self.place(path), *self.place(other)),
+                lambda: model.rename(path, other),
+            ),
             "exchange": (
                 lambda: tree.rename(*self.place(path), *self.place(other), RENAME_EXCHANGE),
                 lambda: model.rename(path, other, True),

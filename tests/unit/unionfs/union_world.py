@@ -48,12 +48,18 @@ class Member:
     def __init__(self, path: str, content: bytes | None = None, **named: Any) -> None:
         self.path = path.encode()
         self.content = content
-        kind = stat.S_IFDIR if content is None and "link" not in named and "kind" not in named else stat.S_IFREG
+        kind = (
+            stat.S_IFDIR if content is None and "link" not in named and "kind" not in named else stat.S_IFREG
+        )
         if "link" in named and not named.get("hardlink"):
             kind = stat.S_IFLNK
         kind = named.pop("kind", kind)
         default = {stat.S_IFDIR: 0o755, stat.S_IFLNK: 0o777}.get(kind, 0o644)
-        self.values = {"mode": kind | named.pop("mode", default), "mtime_ns": named.pop("mtime", NOON), **named}
+        self.values = {
+            "mode": kind | named.pop("mode", default),
+            "mtime_ns": named.pop("mtime", NOON),
+            **named,
+        }
 
 
 def tar_of(members: Iterable[Member]) -> bytes:
