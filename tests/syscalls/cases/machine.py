@@ -368,7 +368,7 @@ def python_standard_library() -> None:
     run(
         "/usr/bin/python3",
         "-c",
-        "import multiprocessing as m; print(sum(m.Pool(2).map(abs, range(-50, 50))))",
+        "import multiprocessing as m\nwith m.Pool(2) as p: print(sum(p.map(abs, range(-50, 50))))",
     )
     run(
         "/usr/bin/python3",

@@ -441,8 +441,11 @@ def mknod() -> None:
         look(label)
     tell("exists", os.mknod, "fifo", stat.S_IFIFO)
 
+    os.mkdir("open")
+    os.chmod("open", 0o1777)
+
     def as_alice() -> None:
-        os.chdir("/image/sticky")
+        os.chdir("open")
         for label, kind in (
             ("fifo", stat.S_IFIFO),
             ("char", stat.S_IFCHR),
@@ -458,7 +461,7 @@ def mknod() -> None:
             )
 
     as_user(ALICE, as_alice)
-    tree("/image/sticky")
+    tree("open")
 
 
 @case

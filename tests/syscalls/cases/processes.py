@@ -65,7 +65,7 @@ def stop_and_continue() -> None:
     print(os.WIFSTOPPED(status), os.WSTOPSIG(status), state_of(pid))
     os.kill(pid, signal.SIGCONT)
     status = os.waitpid(pid, os.WCONTINUED)[1]
-    print(os.WIFCONTINUED(status), state_of(pid) in "SR")
+    print(os.WIFCONTINUED(status), until(lambda: state_of(pid) in "SR"))
     os.kill(pid, signal.SIGTSTP)
     print(os.WSTOPSIG(os.waitpid(pid, os.WUNTRACED)[1]))
     os.kill(pid, signal.SIGTERM)

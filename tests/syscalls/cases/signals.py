@@ -345,7 +345,7 @@ def storm_from_another_process() -> None:
     pid = spawn(sender)
     failures: list[object] = []
     buffer = ctypes.create_string_buffer(256)
-    for i in range(300):
+    for i in range(100):
         name = b"f%d" % i
         for label, value in (
             ("open", libc.open(name, os.O_CREAT | os.O_WRONLY, 0o600)), ("mkdir", libc.mkdir(name + b"d", 0o700)),
