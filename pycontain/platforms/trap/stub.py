@@ -20,7 +20,7 @@ DATA = BASE + 2 * PAGE
 ROW = struct.Struct("<Q6Q")
 WORD = 0xFFFF_FFFF_FFFF_FFFF
 END, ZERO = -1, -2
-EXEC_TABLE = 8 * PAGE  # bytes of data pages in the stub for execve: rows of 2 x 128 segments, and a path
+EXEC_TABLE = 12 * PAGE  # bytes of data pages for execve: three rows for each of 2 x 128 segments, and a path
 
 _ELF = struct.Struct("<4s4B8xHHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
