@@ -54,7 +54,9 @@ def compare(
         if importlib.util.find_spec("matplotlib") is None:
             raise UsageError("compare: --html needs matplotlib", hint="pip install 'pycontain[plots]'")
     with _progress(0 if quiet or not sys.stderr.isatty() else steps(repeat, image)) as step:
-        report = measure(image, list(command), repeat=repeat, instances=instances, step=step, only=list(only) or None)
+        report = measure(
+            image, list(command), repeat=repeat, instances=instances, step=step, only=list(only) or None
+        )
     if page is not None:
         from pycontain.compare.page import page as render
 

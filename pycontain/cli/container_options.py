@@ -52,7 +52,9 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("user", "u", VALUE, "Run as this user", "NAME|UID[:GROUP|GID]"),
     Option("volume", "v", LIST, "Bind a directory or file of the host", "SOURCE:TARGET[:ro]"),
     Option("workdir", "w", VALUE, "The program's working directory", "PATH"),
-    Option("publish", "p", LIST, "Publish a machine's port (--runtime vm)", "[[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
+    Option(
+        "publish", "p", LIST, "Publish a machine's port (--runtime vm)", "[[ADDRESS:]PORT:]PORT[/PROTOCOL]"
+    ),
     Option("runtime", "", VALUE, "Run in a virtual machine: vm, or uml", "KIND"),
     Option("vm-accel", "", VALUE, "How a machine's CPU runs: auto, kvm or tcg", "ACCELERATOR"),
     Option("cpus", "", VALUE, "Processor time, in processors; a machine's number of them", "NUMBER"),
@@ -146,7 +148,9 @@ def _machine_options(verb: str, values: Values, options: ContainerOptions) -> No
     if runtime in ("", "pycontain", "runc"):
         for key, instead in (("publish", _NETWORK), ("vm_accel", "it belongs to --runtime vm")):
             if key in values:
-                raise UsageError(f"{verb}: --{key.replace('_', '-')} is not there for containers", hint=instead)
+                raise UsageError(
+                    f"{verb}: --{key.replace('_', '-')} is not there for containers", hint=instead
+                )
         if any(key in values for key in _LIMIT_KEYS):
             from pycontain.cli.limit_options import limit_options  # most do without
 

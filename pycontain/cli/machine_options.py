@@ -15,7 +15,9 @@ def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[
     if runtime not in RUNTIMES:
         raise UsageError(f"{verb}: --runtime {runtime}: there is no such one", hint="there are vm and uml")
     if runtime == "uml":
-        raise UsageError(f"{verb}: --runtime uml is not there yet", hint="--runtime vm works without KVM, too")
+        raise UsageError(
+            f"{verb}: --runtime uml is not there yet", hint="--runtime vm works without KVM, too"
+        )
     settings: dict[str, object] = {"accel": values.text("vm_accel") or "auto", "memory": 128, "cpus": 1}
     memory = values.text("memory")
     if memory is not None:
@@ -39,6 +41,8 @@ def parse_publish(verb: str, text: str) -> list[object]:
     ports, _, protocol = text.partition("/")
     *address, outside, inside = ["", *ports.rsplit(":", 2)][-3:] if ":" in ports else ["", ports, ports]
     protocol = protocol or "tcp"
-    if protocol not in ("tcp", "udp") or not all(p.isdigit() and 0 < int(p) < 65536 for p in (outside, inside)):
+    if protocol not in ("tcp", "udp") or not all(
+        p.isdigit() and 0 < int(p) < 65536 for p in (outside, inside)
+    ):
         raise UsageError(f"{verb}: --publish {text}: not [[ADDRESS:]PORT:]PORT[/tcp|udp]")
     return [address[0] if address else "", int(outside), int(inside), protocol]

@@ -34,7 +34,11 @@ def check() -> int:
         mark = {True: "yes", False: "NO", None: "-"}[finding.good]
         click.echo(f"{mark:4}{finding.what:17}{finding.text}")
     bad = any(finding.good is False for finding in findings)
-    click.echo("not ready: `pycontain vm setup` tells what to do" if bad else "ready: pycontain run --runtime vm IMAGE")
+    click.echo(
+        "not ready: `pycontain vm setup` tells what to do"
+        if bad
+        else "ready: pycontain run --runtime vm IMAGE"
+    )
     return 1 if bad else 0
 
 
@@ -47,7 +51,9 @@ def setup() -> None:
     set_up(engine.root, click.echo)
     begun = time.monotonic()
     found = _machines(engine).ask({"op": "template", "settings": {}})
-    click.echo(f"template: {found['memory']} MB, {found['accel']}, ready after {time.monotonic() - begun:.1f} s")
+    click.echo(
+        f"template: {found['memory']} MB, {found['accel']}, ready after {time.monotonic() - begun:.1f} s"
+    )
 
 
 @vm.command()

@@ -101,7 +101,9 @@ def pack(spec: Spec) -> list[Packing]:
 
 
 def _pack(spec: Spec, kind: str) -> Packing:
-    order = sorted(spec.services, key=lambda s: (s.memory_peak / spec.memory + s.cpu_peak / spec.cpus), reverse=True)
+    order = sorted(
+        spec.services, key=lambda s: s.memory_peak / spec.memory + s.cpu_peak / spec.cpus, reverse=True
+    )
     hosts: list[list[Service]] = []
     for service in order:
         for host in hosts:
@@ -117,7 +119,12 @@ def _pack(spec: Spec, kind: str) -> Packing:
     if kind == "machines":
         memory += spec.machine_memory * len(spec.services)
     count = len(hosts)
-    return Packing(kind, [[s.name for s in host] for host in hosts], cpu / (count * spec.cpus), memory / (count * spec.memory))
+    return Packing(
+        kind,
+        [[s.name for s in host] for host in hosts],
+        cpu / (count * spec.cpus),
+        memory / (count * spec.memory),
+    )
 
 
 def _fits(spec: Spec, kind: str, services: list[Service]) -> bool:
@@ -138,5 +145,8 @@ def text(packings: list[Packing]) -> str:
         lines += ["", f"as {packing.kind}:"]
         for number, host in enumerate(packing.hosts, 1):
             counts = {name: host.count(name) for name in sorted(set(host))}
-            lines.append(f"  host {number}: " + ", ".join(f"{n} × {name}" if n > 1 else name for name, n in counts.items()))
+            lines.append(
+                f"  host {number}: "
+                + ", ".join(f"{n} × {name}" if n > 1 else name for name, n in counts.items())
+            )
     return "\n".join(lines)

@@ -24,7 +24,13 @@ Step = Callable[[str], object]
 
 
 def compare(
-    image: str, command: list[str], *, repeat: int = 3, instances: int = INSTANCES, step: Step, only: list[str] | None = None
+    image: str,
+    command: list[str],
+    *,
+    repeat: int = 3,
+    instances: int = INSTANCES,
+    step: Step,
+    only: list[str] | None = None,
 ) -> Report:
     """Measure. A subject that fails at something has the reason instead of a number."""
     found, missing = subjects(image)
@@ -72,7 +78,9 @@ def _write_probes(directory: str) -> None:
         with open(os.path.join(directory, name), "wb") as file:
             file.write(data)
         os.chmod(os.path.join(directory, name), 0o755)
-    local = probe.measuring(os.fsencode(os.path.join(directory, "exit")), os.fsencode(os.path.join(directory, "tmp")))
+    local = probe.measuring(
+        os.fsencode(os.path.join(directory, "exit")), os.fsencode(os.path.join(directory, "tmp"))
+    )
     with open(os.path.join(directory, "measure-host"), "wb") as file:
         file.write(local)
     os.chmod(os.path.join(directory, "measure-host"), 0o755)

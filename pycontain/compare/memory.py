@@ -91,13 +91,21 @@ class Instances:
         if self._subject.kind == CONTAINER:
             kernel: Any = Engine().kernel()
             pids = [int(kernel.status()["pid"])]
-            return pids + [int(row["host_pid"]) for row in kernel.processes() if row["container"] in self.names]
+            return pids + [
+                int(row["host_pid"]) for row in kernel.processes() if row["container"] in self.names
+            ]
         machines: Any = self._engine.kernel(self._subject.kind)
         own = [int(row["pid"]) for row in machines.containers() if row["id"] in self.names]
         return [int(machines.status()["pid"]), *own, *_descendants(own)]
 
     def _podman_pids(self) -> list[int]:
-        argv = [self._subject.command[0], "inspect", "--format", "{{.State.Pid}} {{.State.ConmonPid}}", *self.names]
+        argv = [
+            self._subject.command[0],
+            "inspect",
+            "--format",
+            "{{.State.Pid}} {{.State.ConmonPid}}",
+            *self.names,
+        ]
         done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=True)
         return [int(word) for word in done.stdout.split()]
 

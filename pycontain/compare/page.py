@@ -66,7 +66,11 @@ def page(report: Report) -> str:
     parts += ["</dl>"]
     problems = [f"{row.name}: {key}: {reason}" for row in report.rows for key, reason in row.failures.items()]
     if report.missing or problems:
-        parts += ["<h2>Not measured</h2><ul>", *(f"<li>{text(line)}</li>" for line in [*report.missing, *problems]), "</ul>"]
+        parts += [
+            "<h2>Not measured</h2><ul>",
+            *(f"<li>{text(line)}</li>" for line in [*report.missing, *problems]),
+            "</ul>",
+        ]
     data = json.dumps(report.to_json()).replace("<", "\\u003c")
     parts += [f'<script type="application/json" id="report">{data}</script>', "</body></html>", ""]
     return "\n".join(parts)

@@ -47,7 +47,9 @@ def _draw(figure_class: Any, metric: Metric, rows: list[Any]) -> str:
     axes.bar_label(bars, [f" {number(v)} {metric.unit}" for v in values])
     for place, row in enumerate(rows):
         if len(row.values[metric.key]) > 1:
-            axes.plot(row.values[metric.key], [place] * len(row.values[metric.key]), "k.", markersize=3, alpha=0.6)
+            axes.plot(
+                row.values[metric.key], [place] * len(row.values[metric.key]), "k.", markersize=3, alpha=0.6
+            )
     if max(values) > 30 * min(values):
         axes.set_xscale("log")
     axes.invert_yaxis()

@@ -33,7 +33,9 @@ class Subject(NamedTuple):
     command: tuple[str, ...]
     image: str
 
-    def argv(self, directory: str, *, program: str | None = None, command: list[str] | None = None) -> list[str]:
+    def argv(
+        self, directory: str, *, program: str | None = None, command: list[str] | None = None
+    ) -> list[str]:
         """program: a probe's file in `directory`, run instead of the image's own program."""
         if self.kind == HOST:
             return [os.path.join(directory, program)] if program else list(command or [])
@@ -54,7 +56,10 @@ def pycontain(*words: str) -> tuple[str, ...]:
 
 def subjects(image: str, *, machines: bool = True) -> tuple[list[Subject], list[str]]:
     """All that work here, and for the others one line each why not."""
-    found = [Subject("host", HOST, "", (), ""), Subject("container", CONTAINER, "", pycontain("run", "--rm"), image)]
+    found = [
+        Subject("host", HOST, "", (), ""),
+        Subject("container", CONTAINER, "", pycontain("run", "--rm"), image),
+    ]
     missing: list[str] = []
     if machines:
         _add_machines(image, found, missing)
@@ -63,7 +68,15 @@ def subjects(image: str, *, machines: bool = True) -> tuple[list[Subject], list[
         missing.append("podman: not installed")
     else:
         try:
-            found.append(Subject("podman", PODMAN, "", (podman, "run", "--rm", "--network=host"), _into_podman(podman, image)))
+            found.append(
+                Subject(
+                    "podman",
+                    PODMAN,
+                    "",
+                    (podman, "run", "--rm", "--network=host"),
+                    _into_podman(podman, image),
+                )
+            )
         except (PycontainError, OSError, subprocess.SubprocessError) as error:
             missing.append(f"podman: {error}")
     return found, missing
@@ -94,14 +107,18 @@ def _into_podman(podman: str, image: str) -> str:
     """Give podman the image; its name there."""
     saved = subprocess.Popen([*pycontain("save", image)], stdout=subprocess.PIPE)
     try:
-        loaded = subprocess.run([podman, "load", "-q"], stdin=saved.stdout, capture_output=True, timeout=DEADLINE, check=False)
+        loaded = subprocess.run(
+            [podman, "load", "-q"], stdin=saved.stdout, capture_output=True, timeout=DEADLINE, check=False
+        )
     finally:
         if saved.stdout is not None:
             saved.stdout.close()
         saved.wait(DEADLINE)
     text = loaded.stdout.decode("utf-8", "replace").strip()
     if loaded.returncode or ":" not in text:
-        raise MachineError(f"load the image: {loaded.stderr.decode('utf-8', 'replace').strip().splitlines()[-1:]}")
+        raise MachineError(
+            f"load the image: {loaded.stderr.decode('utf-8', 'replace').strip().splitlines()[-1:]}"
+        )
     name = text.rpartition("Loaded image: ")[2] or text.split(": ", 1)[1]
     return name
 

@@ -25,12 +25,19 @@ def table(report: Report) -> str:
         lines.append([title, *(number(row.value(metric.key)) for row in report.rows)])
     widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
     out = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
         for line in lines
     ]
     out += ["", "the boundary between guest and host:"]
     out += [f"  {row.name}: {row.boundary}" for row in report.rows]
-    problems = [f"  {row.name}, {key}: {reason}" for row in report.rows for key, reason in row.failures.items()]
+    problems = [
+        f"  {row.name}, {key}: {reason}" for row in report.rows for key, reason in row.failures.items()
+    ]
     if problems or report.missing:
         out += ["", "not measured:", *(f"  {line}" for line in report.missing), *problems]
     return "\n".join(out)

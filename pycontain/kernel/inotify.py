@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from pycontain.kernel.loop import Loop
 
 IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_CLOSE_NOWRITE, IN_OPEN = 1, 2, 4, 8, 0x10, 0x20
-IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_MOVE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400, 0x800
+IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_MOVE_SELF = (
+    0x40,
+    0x80,
+    0x100,
+    0x200,
+    0x400,
+    0x800,
+)
 IN_ALL_EVENTS, IN_UNMOUNT, IN_Q_OVERFLOW, IN_IGNORED = 0xFFF, 0x2000, 0x4000, 0x8000
 IN_ONLYDIR, IN_DONT_FOLLOW, IN_EXCL_UNLINK, IN_MASK_CREATE = 0x01000000, 0x02000000, 0x04000000, 0x10000000
 IN_MASK_ADD, IN_ISDIR, IN_ONESHOT = 0x20000000, 0x40000000, 0x80000000
@@ -85,7 +92,9 @@ class Watches:
         self._instances: dict[tuple[int, int], Instance] = {}
         self._watches: dict[Key, list[Watch]] = {}
         self._host = -1
-        self._host_targets: dict[int, tuple[Mount, Inode]] = {}  # the host's watch descriptor -> whose events they are
+        self._host_targets: dict[
+            int, tuple[Mount, Inode]
+        ] = {}  # the host's watch descriptor -> whose events they are
         self._cookie = 0
 
     def __bool__(self) -> bool:

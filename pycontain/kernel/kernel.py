@@ -139,6 +139,9 @@ class Kernel:
 
     # -- what goes wrong
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        self.loop.later(seconds, function)
+
     def unknown(self, name: str) -> None:
         self.unknown_calls[name] += 1
 

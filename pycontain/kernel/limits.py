@@ -56,7 +56,9 @@ class Limits:
         self._held = False
         for name, (soft, hard) in self.ulimits.items():
             if name not in ULIMITS:
-                raise ContainerError(f"ulimit {name}: there is no such limit", hint=", ".join(sorted(ULIMITS)))
+                raise ContainerError(
+                    f"ulimit {name}: there is no such limit", hint=", ".join(sorted(ULIMITS))
+                )
             most = resource.getrlimit(ULIMITS[name])[1]
             if soft > hard >= 0 or (most >= 0 and not 0 <= hard <= most):
                 raise ContainerError(

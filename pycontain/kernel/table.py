@@ -276,7 +276,21 @@ _PARTIAL = {
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
-_MODULES = (files, ipc, watch, stat, names, attributes, identity, process, clocks, system, socket, peer, execute)
+_MODULES = (
+    files,
+    ipc,
+    watch,
+    stat,
+    names,
+    attributes,
+    identity,
+    process,
+    clocks,
+    system,
+    socket,
+    peer,
+    execute,
+)
 SCHEDULING = [
     "sched_setparam",
     "sched_getparam",

@@ -76,7 +76,11 @@ class UnixSockets:
         return {ino: name.bound for ino, name in self._names.items()}
 
     def _collect(self) -> None:
-        alive = {int(fields[6]) for line in host_text("net/unix").splitlines()[1:] if len(fields := line.split()) > 6}
+        alive = {
+            int(fields[6])
+            for line in host_text("net/unix").splitlines()[1:]
+            if len(fields := line.split()) > 6
+        }
         if alive:  # else the host does not tell
             self._names = {ino: name for ino, name in self._names.items() if ino in alive}
             self._bound = {key: ino for key, ino in self._bound.items() if ino in self._names}

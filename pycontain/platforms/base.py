@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 DEFERRED = object()  # the call is answered later, or has been answered
+LATER = object()  # it is too early: call the function again in a moment, with the same arguments
 NATIVE = object()  # the host kernel carries the call out itself; only where no pointer decides anything
 
 SyscallFunction = Callable[[Any, tuple[int, ...]], Any]
@@ -84,12 +85,15 @@ class Listener(Protocol):
     def exited(self, tid: int, status: int) -> None: ...
     def failed(self, task: Any | None, name: str, error: BaseException) -> None: ...
     def unknown(self, name: str) -> None: ...
+    def later(self, seconds: float, function: Callable[[], None]) -> None: ...
 
 
 class Platform(Protocol):
     """Every method may raise ProcessLookupError: the task has gone, its exit is reported later."""
 
-    restarts: int  # calls that a signal took back before we received them, and that were made to run again
+    @property
+    def restarts(self) -> int:
+        """Calls that a signal took back before we received them, and that were made to run again."""
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
@@ -120,3 +124,6 @@ class Platform(Protocol):
     def release(self, task: Any) -> None: ...
 
     def kill(self, pid: int, tid: int | None, signal: int) -> None: ...
+
+    def flooded(self, pid: int) -> bool:
+        """Has it had so many signals without a call in between that it may not get to do anything else?"""

@@ -108,7 +108,7 @@ def _within(fd: int, seconds: float) -> str | None:
 
 
 def _run_loop(device: str) -> str:
-    """"yes SPEED" or "no REASON". mov ecx, ITERATIONS; again: dec ecx; jnz again; hlt"""
+    """ "yes SPEED" or "no REASON". mov ecx, ITERATIONS; again: dec ecx; jnz again; hlt"""
     code = b"\x66\xb9" + struct.pack("<I", ITERATIONS) + b"\x66\x49\x75\xfc\xf4"
     kvm = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     machine = fcntl.ioctl(kvm, CREATE_VM, 0)
@@ -131,7 +131,11 @@ def _run_loop(device: str) -> str:
     fcntl.ioctl(cpu, RUN, 0)
     took = time.perf_counter() - begun
     (reason,) = struct.unpack_from("<I", run, 8)
-    return f"yes {2 * ITERATIONS / took:.0f}" if reason == EXIT_HLT else f"no the CPU stopped for reason {reason}"
+    return (
+        f"yes {2 * ITERATIONS / took:.0f}"
+        if reason == EXIT_HLT
+        else f"no the CPU stopped for reason {reason}"
+    )
 
 
 def _boot_id() -> str:

@@ -17,7 +17,7 @@ class Account(NamedTuple):
 
 
 def resolve(user: str, more: list[str], passwd: bytes, group: bytes) -> Account:
-    """"", NAME, UID, NAME:GROUP and UID:GID; more: --group-add. ContainerError for a name that is not there."""
+    """ "", NAME, UID, NAME:GROUP and UID:GID; more: --group-add. ContainerError for a name that is not there."""
     name, colon, group_name = user.partition(":")
     users = [line.split(b":") for line in passwd.splitlines() if line.count(b":") >= 5]
     groups = [line.split(b":") for line in group.splitlines() if line.count(b":") >= 3]

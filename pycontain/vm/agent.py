@@ -143,8 +143,14 @@ def elf(table: bytes) -> bytes:
     code = machine_code()
     header_page = bytearray(PAGE)
     struct.pack_into("<QQ", header_page, 64, 0, 1_000_000)
-    parts = [(CODE, 5, code, len(code)), (START, 6, table, len(table)), (HEADER, 6, bytes(header_page), PAGE + ARENA_SIZE)]
-    header = _ELF.pack(b"\x7fELF", 2, 1, 1, 0, 2, 62, 1, CODE, 64, 0, 0, 64, _SEGMENT.size, len(parts) + 1, 64, 0, 0)
+    parts = [
+        (CODE, 5, code, len(code)),
+        (START, 6, table, len(table)),
+        (HEADER, 6, bytes(header_page), PAGE + ARENA_SIZE),
+    ]
+    header = _ELF.pack(
+        b"\x7fELF", 2, 1, 1, 0, 2, 62, 1, CODE, 64, 0, 0, 64, _SEGMENT.size, len(parts) + 1, 64, 0, 0
+    )
     body = bytearray()
     offset = PAGE
     for address, flags, data, memory in parts:

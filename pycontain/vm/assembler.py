@@ -10,9 +10,35 @@ import struct
 
 REGISTERS = {
     name: number
-    for number, name in enumerate(["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"])
+    for number, name in enumerate(
+        [
+            "rax",
+            "rcx",
+            "rdx",
+            "rbx",
+            "rsp",
+            "rbp",
+            "rsi",
+            "rdi",
+            "r8",
+            "r9",
+            "r10",
+            "r11",
+            "r12",
+            "r13",
+            "r14",
+            "r15",
+        ]
+    )
 }
-JUMPS = {"jmp": b"\xe9", "je": b"\x0f\x84", "jne": b"\x0f\x85", "js": b"\x0f\x88", "jns": b"\x0f\x89", "jle": b"\x0f\x8e"}
+JUMPS = {
+    "jmp": b"\xe9",
+    "je": b"\x0f\x84",
+    "jne": b"\x0f\x85",
+    "js": b"\x0f\x88",
+    "jns": b"\x0f\x89",
+    "jle": b"\x0f\x8e",
+}
 
 
 class Assembler:
@@ -35,7 +61,9 @@ class Assembler:
     def load_immediate(self, register: str, value: int) -> None:
         """mov register, imm64"""
         number = REGISTERS[register]
-        self._code += bytes((0x48 | number >> 3, 0xB8 | number & 7)) + struct.pack("<Q", value & (1 << 64) - 1)
+        self._code += bytes((0x48 | number >> 3, 0xB8 | number & 7)) + struct.pack(
+            "<Q", value & (1 << 64) - 1
+        )
 
     def load(self, register: str, base: str, offset: int = 0) -> None:
         """mov register, [base + offset]"""

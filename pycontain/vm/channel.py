@@ -106,7 +106,11 @@ class Channel:
         self._in += data
         while len(self._in) >= _HEADER.size:
             tag, length = _HEADER.unpack_from(self._in)
-            if not self._pending or tag != self._pending[0][0] or not _HEADER.size <= length <= agent.ARENA_SIZE:
+            if (
+                not self._pending
+                or tag != self._pending[0][0]
+                or not _HEADER.size <= length <= agent.ARENA_SIZE
+            ):
                 self.fail("talk to the guest: it sent something that was not asked for")
                 return
             if len(self._in) < length:

@@ -49,7 +49,16 @@ class MachineClient(KernelClient):
         environment["PYTHONPATH"] = package + os.pathsep + environment.get("PYTHONPATH", "")
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-s", "-m", "pycontain.vm.server", "--root", self.store_root, "--directory", self.directory],
+            [
+                sys.executable,
+                "-s",
+                "-m",
+                "pycontain.vm.server",
+                "--root",
+                self.store_root,
+                "--directory",
+                self.directory,
+            ],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -86,10 +86,17 @@ def write_image(tree: Tree, path: str) -> int:
         for item in found:
             _write_inode(buffer, item, contents)
         with open(path, "wb", buffering=0) as file:
-            contents.copy_all(file.fileno(), buffer, [item.inode for item in found if _has_blocks(item)], _directories(found))
+            contents.copy_all(
+                file.fileno(),
+                buffer,
+                [item.inode for item in found if _has_blocks(item)],
+                _directories(found),
+            )
             size = data * BLOCK
             if os.fstat(file.fileno()).st_size != size:
-                raise MachineError(f"write root file system {path}: a file's content is not as long as promised")
+                raise MachineError(
+                    f"write root file system {path}: a file's content is not as long as promised"
+                )
     return size
 
 
@@ -239,7 +246,9 @@ def _entries(item: _Placed) -> list[tuple[bytes, int, int]]:
     """Names, nids and types, in the order in which EROFS looks them up: by bytes, with . and .."""
     assert item.parent is not None
     entries = [(b".", item.nid, 2), (b"..", item.parent.nid, 2)]
-    entries += [(name, child.nid, FILE_TYPES.get(stat.S_IFMT(child.inode.mode), 0)) for name, child in item.names]
+    entries += [
+        (name, child.nid, FILE_TYPES.get(stat.S_IFMT(child.inode.mode), 0)) for name, child in item.names
+    ]
     entries.sort()
     return entries
 

@@ -19,10 +19,31 @@ from pycontain.vm.table import BUFFER, Ref, Reply, Row, Table
 ROOT = b"/c/root"
 UPPER = b"/c/rw/upper"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE = 1, 2, 4, 8, 32, 4096, 8192
-O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_NONBLOCK, O_CLOEXEC = 0, 1, 2, 0o100, 0o1000, 0o4000, 0o2000000
+O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_NONBLOCK, O_CLOEXEC = (
+    0,
+    1,
+    2,
+    0o100,
+    0o1000,
+    0o4000,
+    0o2000000,
+)
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
-CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, CLONE_NEWIPC, SIGCHLD = 0x20000, 0x20000000, 0x04000000, 0x08000000, 17
-DEVICES = ((b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0))
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, CLONE_NEWIPC, SIGCHLD = (
+    0x20000,
+    0x20000000,
+    0x04000000,
+    0x08000000,
+    17,
+)
+DEVICES = (
+    (b"null", 1, 3),
+    (b"zero", 1, 5),
+    (b"full", 1, 7),
+    (b"random", 1, 8),
+    (b"urandom", 1, 9),
+    (b"tty", 5, 0),
+)
 DEVICE_LINKS = (
     (b"/proc/self/fd", b"fd"), (b"/proc/self/fd/0", b"stdin"), (b"/proc/self/fd/1", b"stdout"),
     (b"/proc/self/fd/2", b"stderr"), (b"pts/ptmx", b"ptmx"), (b"/proc/kcore", b"core"),
@@ -148,14 +169,16 @@ def devices() -> Script:
     """Which virtio device is which: reads virtioN/device for N in 0..3; see parse_devices."""
     script = Script()
     for number in range(4):
-        opened = script.table.call("open", script.table.text(b"/sys/bus/virtio/devices/virtio%d/device" % number), 0)
+        opened = script.table.call(
+            "open", script.table.text(b"/sys/bus/virtio/devices/virtio%d/device" % number), 0
+        )
         script.collect("read", opened, BUFFER, 16, most=16)
         script.table.call("close", opened)
     return script
 
 
 def parse_devices(reply: Reply) -> dict[str, str]:
-    """"net" and "disk" -> virtioN (virtio specification, 5: device types 1 and 2)."""
+    """ "net" and "disk" -> virtioN (virtio specification, 5: device types 1 and 2)."""
     names = {1: "net", 2: "disk"}
     found = {}
     for number, piece in enumerate(reply.pieces):
@@ -186,11 +209,23 @@ def mount_root(script: Script, read_only: bool) -> list[tuple[int, bytes]]:
     """The image (erofs on /dev/vda) below a writable layer in memory. Returns what was made for mounts that the
     image lacks: indices of results, and paths."""
     script.mount("mount the image", b"/dev/vda", b"/c/lower", b"erofs", MS_RDONLY)
-    options = b"lowerdir=/c/lower,upperdir=" + UPPER + b",workdir=/c/rw/work,index=off,metacopy=off,redirect_dir=off"
+    options = (
+        b"lowerdir=/c/lower,upperdir="
+        + UPPER
+        + b",workdir=/c/rw/work,index=off,metacopy=off,redirect_dir=off"
+    )
     script.mount("mount the root", b"overlay", ROOT, b"overlay", 0, options)
     made = system_mounts(script)
     if read_only:
-        script.must("make the root read-only", "mount", 0, script.table.text(ROOT), 0, MS_REMOUNT | MS_BIND | MS_RDONLY, 0)
+        script.must(
+            "make the root read-only",
+            "mount",
+            0,
+            script.table.text(ROOT),
+            0,
+            MS_REMOUNT | MS_BIND | MS_RDONLY,
+            0,
+        )
     return made
 
 
@@ -212,7 +247,9 @@ def system_mounts(script: Script) -> list[tuple[int, bytes]]:
     options = b"newinstance,ptmxmode=0666,mode=0620,gid=5"
     script.mount("mount /dev/pts", b"devpts", ROOT + b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options)
     script.mount("mount /dev/shm", b"tmpfs", ROOT + b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777")
-    script.mount("mount /sys", b"sysfs", ROOT + b"/sys", b"sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    script.mount(
+        "mount /sys", b"sysfs", ROOT + b"/sys", b"sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    )
     return made
 
 
@@ -229,7 +266,9 @@ def open_inside(script: Script, path: bytes, flags: int) -> Row:
 def mount_share(script: Script, target: bytes, read_only: bool) -> int:
     """A FUSE file system; the index of the result that is its descriptor."""
     table = script.table
-    opened = script.must("open the share's device", "open", table.text(b"/dev/fuse"), O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    opened = script.must(
+        "open the share's device", "open", table.text(b"/dev/fuse"), O_RDWR | O_NONBLOCK | O_CLOEXEC
+    )
     # the number of the descriptor goes into the options as text: it is given a number that we know
     number = SHARE_FD + script.shares
     script.shares += 1
@@ -280,9 +319,16 @@ class Start:
         programs = [t.text(path) for path in self._candidates]
         self._indices: dict[str, int] = {}
         if terminal:
-            master = s.must("open a terminal", "open", t.text(ROOT + b"/dev/pts/ptmx"), O_RDWR | O_NONBLOCK | O_CLOEXEC | 0o400)
+            master = s.must(
+                "open a terminal",
+                "open",
+                t.text(ROOT + b"/dev/pts/ptmx"),
+                O_RDWR | O_NONBLOCK | O_CLOEXEC | 0o400,
+            )
             s.must("unlock the terminal", "ioctl", master, 0x40045431, t.words([0]))
-            peer = s.must("open the terminal's other end", "ioctl", master, 0x5441, O_RDWR | O_CLOEXEC | 0o400)
+            peer = s.must(
+                "open the terminal's other end", "ioctl", master, 0x5441, O_RDWR | O_CLOEXEC | 0o400
+            )
             t.call("ioctl", master, 0x5414, t.data(struct.pack("<4H", *size, 0, 0)))
             self._indices["master"] = s.want(master)
             inside: list[Row] = [peer, peer, peer]

@@ -42,7 +42,9 @@ class GuestKernel(NamedTuple):
     def identity(self) -> str:
         """Changes when the kernel does."""
         info = os.stat(self.image)
-        return hashlib.sha256(f"{self.image} {self.release} {info.st_size} {info.st_mtime_ns}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.image} {self.release} {info.st_size} {info.st_mtime_ns}".encode()
+        ).hexdigest()
 
 
 def find(directory: str) -> GuestKernel:
@@ -64,7 +66,9 @@ def candidates(directory: str) -> Iterator[GuestKernel]:
     for release in sorted(_names(unpacked), key=_order, reverse=True):
         image = os.path.join(unpacked, release, "vmlinuz")
         if os.access(image, os.R_OK):
-            yield GuestKernel(image, release, os.path.join(unpacked, release, "modules"), "pycontain vm setup")
+            yield GuestKernel(
+                image, release, os.path.join(unpacked, release, "modules"), "pycontain vm setup"
+            )
     found = [n.removeprefix("vmlinuz-") for n in _names("/boot") if n.startswith("vmlinuz-")]
     # a cloud kernel is smaller and boots sooner
     for release in sorted(found, key=lambda r: ("cloud" in r or "virt" in r, _order(r)), reverse=True):

@@ -1,11 +1,11 @@
 """Where machines' files are: vm/ in the store's root.
 
-    kernels/RELEASE/        unpacked by `pycontain vm setup`
-    templates/KEY/          a template: ram, state, initrd, template.json
-    rootfs/KEY.erofs        root file systems by their layers
-    snapshots/TAG/          see snapshot.py
-    run/ID/                 a running machine: console
-    accel.json              whether KVM works, and in which boot that was measured
+kernels/RELEASE/        unpacked by `pycontain vm setup`
+templates/KEY/          a template: ram, state, initrd, template.json
+rootfs/KEY.erofs        root file systems by their layers
+snapshots/TAG/          see snapshot.py
+run/ID/                 a running machine: console
+accel.json              whether KVM works, and in which boot that was measured
 """
 
 from __future__ import annotations

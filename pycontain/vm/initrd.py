@@ -22,9 +22,13 @@ O_RDWR = 2
 def build(modules: dict[str, bytes], port: bytes = PORT, early: Sequence[str] = EARLY_MODULES) -> bytes:
     """The ramdisk's bytes. modules: name -> uncompressed .ko; port: where the host is heard."""
     table = _first_table([name for name in early if name in modules], port)
-    members = [Member(name, stat.S_IFDIR | 0o755) for name in (b"dev", b"proc", b"sys", b"modules", b"c", b"run")]
+    members = [
+        Member(name, stat.S_IFDIR | 0o755) for name in (b"dev", b"proc", b"sys", b"modules", b"c", b"run")
+    ]
     members.append(Member(b"init", stat.S_IFREG | 0o755, agent.elf(table)))
-    members += [Member(f"modules/{name}.ko".encode(), stat.S_IFREG | 0o644, data) for name, data in modules.items()]
+    members += [
+        Member(f"modules/{name}.ko".encode(), stat.S_IFREG | 0o644, data) for name, data in modules.items()
+    ]
     return archive(members)
 
 

@@ -17,7 +17,9 @@ from pycontain.vm.table import Table
 PR_SET_PDEATHSIG, PR_SET_THP_DISABLE = 1, 41
 
 
-def spawn(argv: Sequence[str], descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None) -> int:
+def spawn(
+    argv: Sequence[str], descriptors: Mapping[int, int], environment: Mapping[str, str] | None = None
+) -> int:
     """Start argv (argv[0]: a path) in a session of its own; returns its process id.
 
     descriptors: number in the program -> ours. It dies with the thread that called this. MachineError.
@@ -42,7 +44,10 @@ def spawn(argv: Sequence[str], descriptors: Mapping[int, int], environment: Mapp
     try:
         os.write(image, agent.elf(table.layout().ljust(agent.PAGE * 16, b"\0")))
         # above everything that dup2 may overwrite
-        lifted = {number: _lift(fd) for number, fd in {**descriptors, alive_read_number(descriptors): alive_read}.items()}
+        lifted = {
+            number: _lift(fd)
+            for number, fd in {**descriptors, alive_read_number(descriptors): alive_read}.items()
+        }
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in lifted.items()]
         try:
             pid = os.posix_spawn(

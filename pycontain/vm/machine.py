@@ -406,7 +406,9 @@ async def set_up(machine: Machine, spec: dict[str, Any], devices: dict[str, str]
         if mount["type"] == "tmpfs" or not os.path.isdir(mount["source"]):
             await _mount(machine, mount, number)
     # last: a path inside a share is only there while somebody serves it
-    await _mount_shares(machine, [m for _, m in mounts if m["type"] != "tmpfs" and os.path.isdir(m["source"])])
+    await _mount_shares(
+        machine, [m for _, m in mounts if m["type"] != "tmpfs" and os.path.isdir(m["source"])]
+    )
 
 
 async def _mount_shares(machine: Machine, mounts: list[dict[str, Any]]) -> None:
@@ -433,8 +435,12 @@ async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:
     if mount["type"] == "tmpfs":
         script = Script()
         made = _mount_point(script, target, directory=True)
-        options = b"mode=%o" % mount.get("mode", 0o1777) + (b",size=%d" % mount["size"] if mount.get("size") else b"")
-        script.mount(f"mount {mount['target']}", b"tmpfs", guest.ROOT + target, b"tmpfs", int(read_only), options)
+        options = b"mode=%o" % mount.get("mode", 0o1777) + (
+            b",size=%d" % mount["size"] if mount.get("size") else b""
+        )
+        script.mount(
+            f"mount {mount['target']}", b"tmpfs", guest.ROOT + target, b"tmpfs", int(read_only), options
+        )
         _remember(machine, await machine.run(script), made)
         return
     source = mount["source"]
@@ -481,5 +487,3 @@ def _mount_point(script: Script, target: bytes, *, directory: bool) -> list[tupl
 
 def _remember(machine: Machine, reply: Reply, made: list[tuple[int, bytes]]) -> None:
     machine.stubs |= {path for index, path in made if reply.results[index] >= 0}
-
-

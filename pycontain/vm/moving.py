@@ -46,7 +46,11 @@ def take_in(store: Store, source: IO[bytes], tag: str | None = None) -> str:
         with tarfile.open(fileobj=source, mode="r|*") as tar:
             for member in tar:
                 parts = member.name.split("/")
-                if not (member.isreg() or member.isdir()) or ".." in parts or parts[0] not in (*MEMBERS, IMAGE, "base"):
+                if (
+                    not (member.isreg() or member.isdir())
+                    or ".." in parts
+                    or parts[0] not in (*MEMBERS, IMAGE, "base")
+                ):
                     raise MachineError(f"import a snapshot: {member.name} does not belong into one")
                 tar.extract(member, scratch, filter="data")
         try:
@@ -65,7 +69,9 @@ def take_in(store: Store, source: IO[bytes], tag: str | None = None) -> str:
         name = tag or str(kept["record"]["Name"])
         target = place(store.root, name)
         if os.path.exists(target):
-            raise Conflict(f"import snapshot {name}: there is one of that name", hint="give it another one with --tag")
+            raise Conflict(
+                f"import snapshot {name}: there is one of that name", hint="give it another one with --tag"
+            )
         directory(store.root, "snapshots")
         moved = os.path.join(scratch, "..", f"snapshot-{os.getpid()}")
         os.rename(scratch, moved)

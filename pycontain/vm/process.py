@@ -25,7 +25,13 @@ class Process:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            ends = {0: null, 1: output, 2: output, qemu.CONTROL_FD: control.fileno(), qemu.QMP_FD: monitor.fileno()}
+            ends = {
+                0: null,
+                1: output,
+                2: output,
+                qemu.CONTROL_FD: control.fileno(),
+                qemu.QMP_FD: monitor.fileno(),
+            }
             ends[qemu.SHARES_FD] = shares.fileno()
             self.pid = launcher.spawn(qemu.command_line(program, machine), ends)
             self.started = time.time_ns()
@@ -78,7 +84,9 @@ class Process:
         for path in (self.log, self.machine.console):
             try:
                 with open(path, "rb") as file:
-                    lines = file.read()[-4000:].decode("utf-8", "replace").replace("\r", "").strip().splitlines()
+                    lines = (
+                        file.read()[-4000:].decode("utf-8", "replace").replace("\r", "").strip().splitlines()
+                    )
             except OSError:
                 continue
             found += lines[-3:]

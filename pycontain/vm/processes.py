@@ -60,7 +60,9 @@ async def processes(identity: str, machine: Machine) -> list[dict[str, Any]]:
                 "rss": int(fields[21]) * 4096,
                 "started": now - int((uptime - _started(stat)) * 1e9),
                 "tty": int(fields[4]),
-                "command": (command.rstrip(b"\0").replace(b"\0", b" ") or b"[" + name + b"]").decode("utf-8", "replace"),
+                "command": (command.rstrip(b"\0").replace(b"\0", b" ") or b"[" + name + b"]").decode(
+                    "utf-8", "replace"
+                ),
             }
         )
     return found
@@ -72,5 +74,3 @@ def _started(stat: bytes) -> float:
         return int(stat[stat.rindex(b")") + 2 :].split()[19]) / TICKS
     except (ValueError, IndexError):
         return 0.0
-
-

@@ -23,7 +23,12 @@ async def put_archive(machine: Machine, path: bytes, file: IO[bytes]) -> None:
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             name = posixpath.normpath("/" + member.name)
-            await _put(machine, (os.fsencode(posixpath.normpath(os.fsdecode(path))) + os.fsencode(name)).rstrip(b"/"), tar, member)
+            await _put(
+                machine,
+                (os.fsencode(posixpath.normpath(os.fsdecode(path))) + os.fsencode(name)).rstrip(b"/"),
+                tar,
+                member,
+            )
 
 
 async def _put(machine: Machine, path: bytes, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -56,7 +61,9 @@ async def _put(machine: Machine, path: bytes, tar: tarfile.TarFile, member: tarf
     await machine.run(script)
 
 
-async def _write(machine: Machine, target: bytes, tar: tarfile.TarFile, member: tarfile.TarInfo, what: str) -> None:
+async def _write(
+    machine: Machine, target: bytes, tar: tarfile.TarFile, member: tarfile.TarInfo, what: str
+) -> None:
     source = tar.extractfile(member)
     assert source is not None
     table = Table()

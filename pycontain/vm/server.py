@@ -40,7 +40,9 @@ HIGH_WATER = 4 << 20
 class Running:
     """A container that runs in a machine."""
 
-    def __init__(self, machine: Machine, spec: dict[str, Any], changes: Changes | None, log: Log | None) -> None:
+    def __init__(
+        self, machine: Machine, spec: dict[str, Any], changes: Changes | None, log: Log | None
+    ) -> None:
         self.machine = machine
         self.spec = spec
         self.changes = changes
@@ -226,7 +228,9 @@ class Server:
         name = request.get("op") if isinstance(request, dict) else None
         operation = getattr(self, f"op_{name}", None) if isinstance(name, str) else None
         if operation is None:
-            raise MachineError(f"machines: unknown request {request!r:.80}", hint="does another version's server run?")
+            raise MachineError(
+                f"machines: unknown request {request!r:.80}", hint="does another version's server run?"
+            )
         return await operation(connection, request)
 
     def find(self, identity: str) -> Running:
@@ -247,12 +251,16 @@ class Server:
         memory = max(int(settings.get("memory") or 128), 96)
         key = (chosen, memory, int(settings.get("cpus") or 1))
         task = self._templates.get(key)
-        if task is None or (task.done() and (task.exception() or not os.path.exists(task.result().directory))):
+        if task is None or (
+            task.done() and (task.exception() or not os.path.exists(task.result().directory))
+        ):
             boot = templates.obtain(self.root, self._qemu, *key)
             task = self._templates[key] = asyncio.get_running_loop().create_task(boot)
         return await asyncio.shield(task)
 
-    async def machine(self, settings: dict[str, Any], identity: str, disk: str) -> tuple[Machine, templates.Template]:
+    async def machine(
+        self, settings: dict[str, Any], identity: str, disk: str
+    ) -> tuple[Machine, templates.Template]:
         """A clone that runs, with nothing in it yet."""
         found = await self.template(settings)
         assert self._qemu is not None
@@ -319,7 +327,9 @@ class Server:
         self._write_state(running, session)
         return running
 
-    def _joined(self, connection: Connection, running: Running, session: Session, spec: dict[str, Any]) -> Any:
+    def _joined(
+        self, connection: Connection, running: Running, session: Session, spec: dict[str, Any]
+    ) -> Any:
         if spec.get("attach", True):
             connection.join(running, session)
         value = {"pid": running.machine.process.pid, "terminal": session.terminal}
@@ -492,7 +502,9 @@ class Server:
                 raise ContainerError(f"restore {request['tag']}: the container is running")
             if self._qemu is None:
                 self._qemu = await asyncio.to_thread(qemu.find)
-            running = await snapshot.restore(self, self._qemu, request["tag"], request["spec"], fresh=request["fresh"])
+            running = await snapshot.restore(
+                self, self._qemu, request["tag"], request["spec"], fresh=request["fresh"]
+            )
         finally:
             self.starting -= 1
         return {"pid": running.machine.process.pid}
@@ -505,7 +517,9 @@ class Server:
     # -- ends
 
     def _finished(self, identity: str, running: Running, session: Session) -> None:
-        asyncio.get_running_loop().create_task(self._bury(identity, running, session)).add_done_callback(_report)
+        asyncio.get_running_loop().create_task(self._bury(identity, running, session)).add_done_callback(
+            _report
+        )
 
     async def _bury(self, identity: str, running: Running, session: Session) -> None:
         await running.machine.ended.wait()

@@ -38,17 +38,26 @@ def check(root: str) -> list[Finding]:
         kernel = guest_kernel.find(home)
         found.append(Finding(True, "guest kernel", f"{kernel.release}, {kernel.image} ({kernel.source})"))
         modules = kernel.load_modules()
-        missing = [name for name in ("erofs", "overlay", "virtio_blk", "virtio_console") if name not in modules]
+        missing = [
+            name for name in ("erofs", "overlay", "virtio_blk", "virtio_console") if name not in modules
+        ]
         if missing:
-            found.append(Finding(None, "modules", f"not below {kernel.modules}: {', '.join(missing)}; built in, or missing"))
+            found.append(
+                Finding(
+                    None, "modules", f"not below {kernel.modules}: {', '.join(missing)}; built in, or missing"
+                )
+            )
         else:
             found.append(Finding(True, "modules", f"{len(modules)} below {kernel.modules}"))
     except PycontainError as error:
         found.append(Finding(False, "guest kernel", str(error)))
     verdict = accel.remembered(home)
-    text = verdict.reason if verdict.works else f"no ({verdict.reason}): guests run under TCG, 5 to 15 times slower"
+    text = (
+        verdict.reason
+        if verdict.works
+        else f"no ({verdict.reason}): guests run under TCG, 5 to 15 times slower"
+    )
     found.append(Finding(True if verdict.works else None, "KVM", text))
-
 
     return found
 
@@ -73,15 +82,21 @@ def fetch_kernel(home: str, say: Callable[[str], object]) -> str:
     """Download Debian's kernel package with the host's own apt and unpack what machines need; its release."""
     apt, cache = shutil.which("apt-get"), shutil.which("apt-cache")
     if apt is None or cache is None:
-        raise MachineError("fetch a guest kernel: there is no apt here", hint="set PYCONTAIN_KERNEL to a vmlinuz")
+        raise MachineError(
+            "fetch a guest kernel: there is no apt here", hint="set PYCONTAIN_KERNEL to a vmlinuz"
+        )
     name = _real_package(cache)
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         say(f"apt-get download {name}")
-        done = subprocess.run([apt, "download", name], cwd=scratch, capture_output=True, timeout=600, check=False)
+        done = subprocess.run(
+            [apt, "download", name], cwd=scratch, capture_output=True, timeout=600, check=False
+        )
         packages = [f for f in os.listdir(scratch) if f.endswith(".deb")]
         if done.returncode or not packages:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise MachineError(f"fetch {name}: {lines[-1] if lines else 'apt gave nothing'}", hint="try apt-get update")
+            raise MachineError(
+                f"fetch {name}: {lines[-1] if lines else 'apt gave nothing'}", hint="try apt-get update"
+            )
         return unpack_kernel(home, os.path.join(scratch, packages[0]))
 
 
@@ -96,7 +111,11 @@ def unpack_kernel(home: str, package: str) -> str:
                 releases.append(path.removeprefix("boot/vmlinuz-"))
                 return os.path.join(scratch, "kernel", "vmlinuz")
             folder, _, name = path.rpartition("/")
-            if "/modules/" in folder + "/" and name.split(".ko")[0].replace("-", "_") in names and ".ko" in name:
+            if (
+                "/modules/" in folder + "/"
+                and name.split(".ko")[0].replace("-", "_") in names
+                and ".ko" in name
+            ):
                 return os.path.join(scratch, "kernel", "modules", "kernel", name)
             return None
 

@@ -157,7 +157,9 @@ class Share:
     def _init(self, node: int, body: bytes) -> bytes:
         _, _, readahead, flags = struct.unpack_from("<IIII", body)
         wanted = flags & (1 << 3 | 1 << 5 | 1 << 22)  # atomic O_TRUNC, big writes, many pages
-        return struct.pack("<IIIIHHIIHHI28x", 7, 31, readahead, wanted, 12, 9, MAX_WRITE, 1, MAX_WRITE >> 12, 0, 0)
+        return struct.pack(
+            "<IIIIHHIIHHI28x", 7, 31, readahead, wanted, 12, 9, MAX_WRITE, 1, MAX_WRITE >> 12, 0, 0
+        )
 
     def _nothing(self, node: int, body: bytes) -> bytes:
         return b""
@@ -169,8 +171,8 @@ class Share:
         return struct.pack("<QII", _VALID, 0, 0) + self._attributes(os.fstat(self._fd(node)))
 
     def _setattr(self, node: int, body: bytes) -> bytes:
-        (valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _) = struct.unpack_from(
-            "<IIQQQQQQIIIIIIII", body
+        (valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _) = (
+            struct.unpack_from("<IIQQQQQQIIIIIIII", body)
         )
         path = self._path(node)
         info = os.fstat(self._fd(node))
@@ -270,7 +272,13 @@ class Share:
     def _create(self, node: int, body: bytes) -> bytes:
         flags, mode, umask, _ = struct.unpack_from("<IIII", body)
         name = self._name(body[16:])
-        flags = flags & (os.O_ACCMODE | os.O_EXCL | os.O_TRUNC) | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = (
+            flags & (os.O_ACCMODE | os.O_EXCL | os.O_TRUNC)
+            | os.O_CREAT
+            | os.O_NOFOLLOW
+            | os.O_CLOEXEC
+            | os.O_NONBLOCK
+        )
         fd = os.open(name, flags, mode & ~umask & 0o7777, dir_fd=self._fd(node))
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)

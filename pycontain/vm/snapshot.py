@@ -77,7 +77,8 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
     machine = running.machine
     if machine.shares:
         raise MachineError(
-            f"make snapshot {tag}: the machine shares directories with this host", hint="start it without -v DIRECTORY"
+            f"make snapshot {tag}: the machine shares directories with this host",
+            hint="start it without -v DIRECTORY",
         )
     begun = time.monotonic()
     try:
@@ -157,12 +158,17 @@ def _keep_base(running: Running, target: str) -> None:
         return
     os.makedirs(target)
     source = running.spec["directory"]
-    with open(os.path.join(source, "journal"), "rb") as file, open(os.path.join(target, "journal"), "wb") as out:
+    with (
+        open(os.path.join(source, "journal"), "rb") as file,
+        open(os.path.join(target, "journal"), "wb") as out,
+    ):
         out.write(file.read(running.changes.length))
     shutil.copytree(os.path.join(source, "files"), os.path.join(target, "files"))
 
 
-async def restore(server: Server, program: qemu.Qemu, tag: str, spec: dict[str, Any], *, fresh: bool) -> Running:
+async def restore(
+    server: Server, program: qemu.Qemu, tag: str, spec: dict[str, Any], *, fresh: bool
+) -> Running:
     """A machine in the snapshot's state runs the container `spec`. fresh: it is a new one, with a name of its own."""
     kept = read(server.root, tag)
     source = place(server.root, tag)
@@ -172,7 +178,9 @@ async def restore(server: Server, program: qemu.Qemu, tag: str, spec: dict[str, 
     ram = os.path.join(run, "ram")
     with open(ram, "wb") as file:
         file.truncate(kept["memory"] << 20)
-    forwards = tuple((f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or [])
+    forwards = tuple(
+        (f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or []
+    )
     described = qemu.Machine(
         kept["accel"], kept["memory"], kept["cpus"], os.path.join(source, "kernel"), os.path.join(source, "initrd"),
         ram, False, os.path.join(run, "console"), os.path.join(source, "disk"), () if fresh else forwards, True,
@@ -215,7 +223,9 @@ async def _wake(machine: Machine, init: int, fresh: bool) -> None:
     table = script.table
     if fresh:
         own = script.must("open our namespace", "open", table.text(b"/proc/self/ns/uts"), guest.O_CLOEXEC)
-        theirs = script.must("open a namespace", "open", table.text(b"/proc/%d/ns/uts" % init), guest.O_CLOEXEC)
+        theirs = script.must(
+            "open a namespace", "open", table.text(b"/proc/%d/ns/uts" % init), guest.O_CLOEXEC
+        )
         script.must("enter a namespace", "setns", theirs, guest.CLONE_NEWUTS)
         script.must("set the host name", "sethostname", table.data(machine.hostname), len(machine.hostname))
         script.must("leave a namespace", "setns", own, guest.CLONE_NEWUTS)

@@ -189,7 +189,9 @@ class Table:
         at = arguments.index(BUFFER)
         # the room begins where what was collected before ends
         adds = [self.operation(agent.ADD, 0, earlier) for _, earlier, _ in self._collected]
-        row = self.call(name, *(Ref("tail", 0) if n == at else argument for n, argument in enumerate(arguments)))
+        row = self.call(
+            name, *(Ref("tail", 0) if n == at else argument for n, argument in enumerate(arguments))
+        )
         for add in adds:
             add.words[1] = row.argument(at)
         self._collected.append((len(self._kept), row, at))

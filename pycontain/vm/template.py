@@ -56,7 +56,17 @@ class Template(NamedTuple):
 async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: int) -> Template:
     """The template for such machines; booted now where there is none. MachineError."""
     kernel = await asyncio.to_thread(guest_kernel.find, directory(root))
-    parts = [FORMAT, program.version, program.path, accel, memory, cpus, kernel.identity(), qemu.COMMAND_LINE, _code()]
+    parts = [
+        FORMAT,
+        program.version,
+        program.path,
+        accel,
+        memory,
+        cpus,
+        kernel.identity(),
+        qemu.COMMAND_LINE,
+        _code(),
+    ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     path = os.path.join(directory(root, "templates"), key)
     found = _load(path)
@@ -68,7 +78,9 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
         try:
             return await _boot(path, key, program, kernel, accel, memory, cpus)
         except MachineError as error:
-            raise MachineError(f"boot a template: {error.message}; so did the first try: {first.message}", hint=error.hint)
+            raise MachineError(
+                f"boot a template: {error.message}; so did the first try: {first.message}", hint=error.hint
+            )
 
 
 def _code() -> str:
@@ -90,7 +102,13 @@ def _load(path: str) -> Template | None:
 
 
 async def _boot(
-    path: str, key: str, program: qemu.Qemu, kernel: guest_kernel.GuestKernel, accel: str, memory: int, cpus: int
+    path: str,
+    key: str,
+    program: qemu.Qemu,
+    kernel: guest_kernel.GuestKernel,
+    accel: str,
+    memory: int,
+    cpus: int,
 ) -> Template:
     scratch = f"{path}.{os.getpid()}~"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -113,7 +131,9 @@ async def _boot(
         try:
             await channel.exchange(Table(), BOOT_DEADLINE)
         except MachineError as error:
-            raise MachineError(f"the guest did not come up: {error.message}", hint=process.last_words()) from None
+            raise MachineError(
+                f"the guest did not come up: {error.message}", hint=process.last_words()
+            ) from None
         script = guest.prepare([name for name in initrd.LATE_MODULES if name in modules])
         reply = await channel.exchange(script.table)
         script.check(reply)
@@ -121,7 +141,9 @@ async def _boot(
         script = guest.devices()
         devices = guest.parse_devices(await channel.exchange(script.table))
         if not {"net", "disk"} <= set(devices):
-            raise MachineError("boot a template: the guest does not see its devices", hint=process.last_words())
+            raise MachineError(
+                "boot a template: the guest does not see its devices", hint=process.last_words()
+            )
         await shares.exchange(Table())  # the second agent listens, too
         await _warm_up(channel)
         await asyncio.to_thread(_save, process, os.path.join(scratch, "state"))
@@ -154,18 +176,31 @@ async def _warm_up(channel: Channel) -> None:
     script.mount("mount a root to warm up", b"tmpfs", guest.ROOT, b"tmpfs")
     guest.system_mounts(script)
     flags = guest.O_WRONLY | guest.O_CREAT
-    script.write_file(guest.ROOT + b"/warm", agent.elf(table.layout()), flags, what="write a program to warm up")
+    script.write_file(
+        guest.ROOT + b"/warm", agent.elf(table.layout()), flags, what="write a program to warm up"
+    )
     script.table.call("chmod", script.table.text(guest.ROOT + b"/warm"), 0o755)
     reply = await channel.exchange(script.table)
     script.check(reply)
     start = guest.Start(
-        args=[b"/warm"], env=[], cwd=b"/", uid=0, gid=0, groups=[], terminal=False, size=(0, 0), stdin=False, init=True
+        args=[b"/warm"],
+        env=[],
+        cwd=b"/",
+        uid=0,
+        gid=0,
+        groups=[],
+        terminal=False,
+        size=(0, 0),
+        stdin=False,
+        init=True,
     )
     reply = await channel.exchange(start.script.table)
     start.script.check(reply)
     script = guest.Script()
     table = script.table
-    script.must("wait for a program to warm up", "wait4", start.number(reply, "pid"), table.space(8), 0x40000000, 0)
+    script.must(
+        "wait for a program to warm up", "wait4", start.number(reply, "pid"), table.space(8), 0x40000000, 0
+    )
     for name in ("stdout", "stderr"):
         table.call("close", start.number(reply, name))
     for path in (b"/dev/pts", b"/dev/shm", b"/dev", b"/sys", b""):

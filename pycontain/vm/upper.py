@@ -189,14 +189,18 @@ async def _read_file(exchange: Exchange, node: _Node, target: str) -> None:
         at = 0
         while at < node.size:
             table = Table()
-            opened = table.call("open", table.text(UPPER + node.path), 0o100000 | 0o400000)  # O_LARGEFILE|O_NOFOLLOW
+            opened = table.call(
+                "open", table.text(UPPER + node.path), 0o100000 | 0o400000
+            )  # O_LARGEFILE|O_NOFOLLOW
             pieces = min(4, (node.size - at + CHUNK - 1) // CHUNK)
             for number in range(pieces):
                 table.collect("pread64", opened, BUFFER, CHUNK, at + number * CHUNK, most=CHUNK)
             table.call("close", opened)
             reply = await exchange(table)
             if min(reply.results) < 0:
-                raise MachineError(f"read {os.fsdecode(node.path)} of the guest: {os.strerror(-min(reply.results))}")
+                raise MachineError(
+                    f"read {os.fsdecode(node.path)} of the guest: {os.strerror(-min(reply.results))}"
+                )
             data = b"".join(reply.pieces)
             if not data:
                 break

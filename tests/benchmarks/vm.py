@@ -58,7 +58,11 @@ def main() -> int:
             for name in names:
                 pc.vm("-d", "--name", name, "box", "sleep", "1000", check=True)
             tell("memory of each of 10", 35, sum(map(pss, pc.machines())) / 10e6, "MB")
-            tell("snapshot of a running 128 MB machine", 0.4, timed(lambda: pc("vm", "snapshot", "n0", "s", check=True)))
+            tell(
+                "snapshot of a running 128 MB machine",
+                0.4,
+                timed(lambda: pc("vm", "snapshot", "n0", "s", check=True)),
+            )
 
             def restore() -> None:
                 pc("vm", "clone", "s", "--name", "again", check=True)

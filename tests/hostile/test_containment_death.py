@@ -24,7 +24,9 @@ def children_of(kernel: int) -> set[int]:
         fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         parents[int(name)], tracers[int(name)] = int(fields["PPid"]), int(fields["TracerPid"])
     while True:
-        more = {pid for pid in parents if pid not in found and (parents[pid] in found or tracers[pid] == kernel)}
+        more = {
+            pid for pid in parents if pid not in found and (parents[pid] in found or tracers[pid] == kernel)
+        }
         if not more:
             return found - {kernel}
         found |= more
@@ -72,7 +74,14 @@ def test_killed_again_and_again(world: World) -> None:
     """At moments that are not chosen: in the middle of starts, of calls, of writing the journal."""
     for number in range(8):
         kernel = world.kernel_pid()
-        words = ["run", "--rm", "host/base", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/$i; mv /tmp/$i /var/$i; done"]
+        words = [
+            "run",
+            "--rm",
+            "host/base",
+            "sh",
+            "-c",
+            "i=0; while :; do i=$((i+1)); echo $i > /tmp/$i; mv /tmp/$i /var/$i; done",
+        ]
         with world.cli.spawn(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
             time.sleep(0.05 + number * 0.06)
             running = children_of(kernel)
@@ -87,11 +96,21 @@ def test_killed_again_and_again(world: World) -> None:
 
 def test_client_that_never_reads(world: World) -> None:
     """Its container waits; the kernel keeps no more of the output than some megabytes, and others are served."""
+
     def resident() -> int:
         return int(Path(f"/proc/{world.kernel_pid()}/statm").read_text().split()[1]) * 4096
 
     before = resident()
-    words = ["run", "--rm", "--name", "loud", "host/base", "sh", "-c", "while :; do cat /usr/bin/python3; done"]
+    words = [
+        "run",
+        "--rm",
+        "--name",
+        "loud",
+        "host/base",
+        "sh",
+        "-c",
+        "while :; do cat /usr/bin/python3; done",
+    ]
     with world.cli.spawn(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as loud:
         assert loud.stdout is not None
         loud.stdout.read(1)

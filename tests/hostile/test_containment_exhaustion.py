@@ -54,7 +54,9 @@ def test_exhaustion(world: World, kind: str) -> None:
         subprocess.run(["rm", "-rf", str(world.shared / "d")], check=True)
 
 
-@pytest.mark.parametrize("limit", [["--pids-limit", "100"], ["--ulimit", "nproc=100"]], ids=["pids", "ulimit"])
+@pytest.mark.parametrize(
+    "limit", [["--pids-limit", "100"], ["--ulimit", "nproc=100"]], ids=["pids", "ulimit"]
+)
 def test_fork_bomb(world: World, limit: list[str]) -> None:
     """Bounded by the host, too (see worlds.bounded): what is tested is the option, and that others are served."""
     bomb = ["run", "-d", "--name", "bomb", *limit, "host/base", "sh", "-c", "f() { f | f & }; f; sleep 30"]

@@ -64,7 +64,15 @@ def race(world: World, kind: str, tries: int) -> None:
     program = world.compiled("race")
     with Listeners(world) as host:
         text = world.run(
-            *(program, kind, str(tries), str(world.directory / "secret"), host.path, host.abstract, str(world.outside)),
+            *(
+                program,
+                kind,
+                str(tries),
+                str(world.directory / "secret"),
+                host.path,
+                host.abstract,
+                str(world.outside),
+            ),
             timeout=1200,
         )
         with open("/proc/net/unix") as file:

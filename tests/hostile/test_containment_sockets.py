@@ -19,8 +19,18 @@ def test_sockets_of_the_host(world: World) -> None:
 def test_descriptors_from_another_container(world: World) -> None:
     """A directory of one container's, received by another through a socket in a shared directory, names nothing."""
     (world.shared / "meeting").unlink(missing_ok=True)
-    words = ["run", "--rm", "-v", f"{world.shared}:/shared", "-v", f"{world.directory}/attack:/attack:ro", "host/base"]
-    with world.cli.spawn(*words, "python3", "/attack/neighbour.py", "send", world.secret, stdout=subprocess.DEVNULL):
+    words = [
+        "run",
+        "--rm",
+        "-v",
+        f"{world.shared}:/shared",
+        "-v",
+        f"{world.directory}/attack:/attack:ro",
+        "host/base",
+    ]
+    with world.cli.spawn(
+        *words, "python3", "/attack/neighbour.py", "send", world.secret, stdout=subprocess.DEVNULL
+    ):
         text = world.attack("neighbour", "receive", "unused")
     assert text.count("listing") == 9
     assert text.endswith("end\n")

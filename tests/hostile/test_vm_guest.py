@@ -106,14 +106,33 @@ def test_a_guest_that_panics(pc: Pycontain) -> None:
 
 @pytest.mark.vm
 def test_a_guest_that_fills_its_disk(pc: Pycontain) -> None:
-    done = pc.vm("--rm", "box", "sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=500 2>&1; rm /fill; echo $((6*7))", timeout=120)
+    done = pc.vm(
+        "--rm",
+        "box",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/fill bs=1M count=500 2>&1; rm /fill; echo $((6*7))",
+        timeout=120,
+    )
     assert b"No space left" in done.stdout and done.stdout.endswith(b"42\n")
 
 
 @pytest.mark.vm
 def test_a_guest_that_floods(pc: Pycontain) -> None:
     """Nobody reads: the program waits. A reader that leaves ends it."""
-    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "sh", "-c", "while :; do echo flood; done"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pycontain",
+        "run",
+        "--rm",
+        "--runtime",
+        "vm",
+        "box",
+        "sh",
+        "-c",
+        "while :; do echo flood; done",
+    ]
     process = subprocess.Popen(argv, env=pc.env, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.read(500_000).startswith(b"flood\n")

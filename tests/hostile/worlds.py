@@ -66,7 +66,13 @@ def python_for_user() -> str | None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": python_path()}
     for candidate in (os.path.realpath(sys.executable), f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         # twice: setpriv's own exec still has root's way through closed directories
-        probe = [*as_user(), "sh", "-c", 'exec "$0" -c "import pycontain, click, msgpack, zstandard"', candidate]
+        probe = [
+            *as_user(),
+            "sh",
+            "-c",
+            'exec "$0" -c "import pycontain, click, msgpack, zstandard"',
+            candidate,
+        ]
         try:
             if subprocess.run(probe, env=environment, capture_output=True, timeout=60).returncode == 0:
                 return candidate
@@ -93,7 +99,9 @@ class World:
             (directory / part).mkdir()
         self.shared = directory / "shared"
         self.outside = directory / "outside"  # not given to any container
-        shutil.copytree(PROGRAMS, directory / "attack", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
+        shutil.copytree(
+            PROGRAMS, directory / "attack", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*")
+        )
         root = str(directory / "store")
         if name == "user" and os.geteuid() == 0:
             python = python_for_user()
@@ -110,19 +118,28 @@ class World:
         bounded()
         limits = self.cli("run", "--rm", "host/base", "cat", "/proc/self/limits").stdout
         bound = next(line for line in limits.splitlines() if line.startswith("Max processes")).split()[2:4]
-        assert bound == [str(resource.getrlimit(resource.RLIMIT_NPROC)[0])] * 2, f"attacks are not bounded: {bound}"
+        assert bound == [str(resource.getrlimit(resource.RLIMIT_NPROC)[0])] * 2, (
+            f"attacks are not bounded: {bound}"
+        )
 
     def compiled(self, name: str) -> str:
         """The path inside of a program in C. Raises FileNotFoundError without a compiler."""
         source, target = self.directory / "attack" / f"{name}.c", self.directory / "attack" / name
         if not target.exists():
             subprocess.run(
-                ["gcc", "-O1", "-static", "-pthread", "-w", "-o", str(target), str(source)], check=True, timeout=60
+                ["gcc", "-O1", "-static", "-pthread", "-w", "-o", str(target), str(source)],
+                check=True,
+                timeout=60,
             )
         return f"/attack/{name}"
 
     def run(
-        self, *command: str, options: tuple[str, ...] = (), code: int | None = 0, stdin: bytes = b"", timeout: int = 240
+        self,
+        *command: str,
+        options: tuple[str, ...] = (),
+        code: int | None = 0,
+        stdin: bytes = b"",
+        timeout: int = 240,
     ) -> str:
         """What a program in a fresh container printed. It must not know the secret, and the kernel must be well."""
         before = self.kernel_pid()

@@ -14,7 +14,29 @@ from pycontain.errors import PycontainError
 from pycontain.vm import guest_kernel, qemu
 
 BUSYBOX = "/bin/busybox"
-TOOLS = ["sh", "cat", "ls", "uname", "true", "sleep", "echo", "mkdir", "rm", "ln", "stty", "tty", "kill", "dd", "head", "hostname", "id", "httpd", "reboot", "seq", "wc"]
+TOOLS = [
+    "sh",
+    "cat",
+    "ls",
+    "uname",
+    "true",
+    "sleep",
+    "echo",
+    "mkdir",
+    "rm",
+    "ln",
+    "stty",
+    "tty",
+    "kill",
+    "dd",
+    "head",
+    "hostname",
+    "id",
+    "httpd",
+    "reboot",
+    "seq",
+    "wc",
+]
 
 
 def missing() -> str | None:
@@ -58,7 +80,9 @@ class Pycontain:
         self, *words: str, input: bytes | None = None, check: bool = False, timeout: float = 90
     ) -> subprocess.CompletedProcess[bytes]:
         argv = [sys.executable, "-m", "pycontain", *words]
-        done = subprocess.run(argv, env=self.env, input=input, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv, env=self.env, input=input, capture_output=True, timeout=timeout, check=False
+        )
         if check:
             assert done.returncode == 0, done.stderr.decode()
         return done
@@ -75,7 +99,11 @@ class Pycontain:
                     line = Path(f"/proc/{name}/cmdline").read_bytes()
                 except OSError:
                     continue
-                if line.startswith(b"/") and b"qemu" in line.split(b"\0")[0] and str(self.root).encode() in line:
+                if (
+                    line.startswith(b"/")
+                    and b"qemu" in line.split(b"\0")[0]
+                    and str(self.root).encode() in line
+                ):
                     found.append(int(name))
         return found
 

@@ -48,5 +48,7 @@ def test_same_events_as_on_the_host(pycontain: CommandLine, tmp_path: Path) -> N
         [sys.executable, str(program), str(tmp_path / "watched")], capture_output=True, text=True, timeout=60
     )
     assert host.returncode == 0, host.stderr
-    out = pycontain("run", "--rm", "-v", f"{program}:/p.py:ro", "host/base", "python3", "/p.py", "/tmp/watched")
+    out = pycontain(
+        "run", "--rm", "-v", f"{program}:/p.py:ro", "host/base", "python3", "/p.py", "/tmp/watched"
+    )
     assert out.stdout == host.stdout

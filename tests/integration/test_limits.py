@@ -45,7 +45,9 @@ def test_ulimit_and_cpuset(pycontain: CommandLine) -> None:
 def test_capabilities(pycontain: CommandLine) -> None:
     script = "touch /a; chown 5 /a && echo changed"
     pycontain("run", "--rm", "--cap-drop", "chown", "host/base", "sh", "-c", script, code=1)
-    done = pycontain("run", "--rm", "--cap-drop", "all", "--cap-add", "chown", "host/base", "sh", "-c", script)
+    done = pycontain(
+        "run", "--rm", "--cap-drop", "all", "--cap-add", "chown", "host/base", "sh", "-c", script
+    )
     assert done.stdout == "changed\n"
 
 

@@ -84,7 +84,7 @@ def test_window_follows(shell: User) -> None:
 
 
 def test_ctrl_c_goes_to_the_program(shell: User) -> None:
-    shell.types("python3 -c 'import time; print(\"be\" + \"gin\", flush=True); time.sleep(100)'\r")
+    shell.types('python3 -c \'import time; print("be" + "gin", flush=True); time.sleep(100)\'\r')
     shell.sees("begin")
     shell.types("\x03")
     shell.sees("ready> ")

@@ -43,7 +43,9 @@ def test_it_is_another_kernel_with_its_own_output_and_exit_code(pc: Pycontain) -
     assert done.stdout.decode().strip() not in ("", os.uname().release)
 
 
-@pytest.mark.parametrize(("words", "code"), [(["nothing"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], None)])
+@pytest.mark.parametrize(
+    ("words", "code"), [(["nothing"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], None)]
+)
 def test_exit_codes(pc: Pycontain, words: list[str], code: int | None) -> None:
     done = pc.vm("--rm", "box", *words)
     assert done.returncode == (0 if code is None else code)  # pid 1 cannot kill itself, in docker neither
@@ -51,7 +53,21 @@ def test_exit_codes(pc: Pycontain, words: list[str], code: int | None) -> None:
 
 def test_environment_user_directory_and_name(pc: Pycontain) -> None:
     script = "echo $A $HOME; pwd; id -u; id -g; hostname; cat /etc/hostname; echo $$"
-    done = pc.vm("--rm", "-e", "A=b", "-w", "/new/place", "-u", "1000:50", "--hostname", "guest", "box", "sh", "-c", script)
+    done = pc.vm(
+        "--rm",
+        "-e",
+        "A=b",
+        "-w",
+        "/new/place",
+        "-u",
+        "1000:50",
+        "--hostname",
+        "guest",
+        "box",
+        "sh",
+        "-c",
+        script,
+    )
     assert done.stdout.decode().split() == ["b", "/", "/new/place", "1000", "50", "guest", "guest", "1"]
 
 
@@ -62,7 +78,17 @@ def test_input_of_any_size(pc: Pycontain) -> None:
 
 
 def test_memory_and_cpus(pc: Pycontain) -> None:
-    done = pc.vm("--rm", "-m", "256m", "--cpus", "2", "box", "sh", "-c", "head -n 1 /proc/meminfo; ls /sys/devices/system/cpu")
+    done = pc.vm(
+        "--rm",
+        "-m",
+        "256m",
+        "--cpus",
+        "2",
+        "box",
+        "sh",
+        "-c",
+        "head -n 1 /proc/meminfo; ls /sys/devices/system/cpu",
+    )
     assert 180_000 < int(done.stdout.split()[1]) < 262_144
     assert b"cpu1" in done.stdout
 
@@ -76,7 +102,9 @@ def test_a_terminal_that_follows_its_size(pc: Pycontain) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 77, 0, 0))
     argv = [sys.executable, "-m", "pycontain", "run", "--rm", "-it", "--runtime", "vm", "box", "sh"]
-    process = subprocess.Popen(argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    process = subprocess.Popen(
+        argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
     seen = bytearray()
     os.set_blocking(master, False)
@@ -234,5 +262,13 @@ def test_a_live_directory_of_the_host(pc: Pycontain, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "big").read_bytes()
     assert (tmp_path / "other/f").read_text() == "hi\n" and not (tmp_path / "sub").exists()
     (tmp_path / "link").symlink_to("/etc/passwd")
-    done = pc.vm("--rm", "-v", f"{tmp_path}:/share:ro", "box", "sh", "-c", "cat /share/link; echo no > /share/x; cat /share/other/f")
+    done = pc.vm(
+        "--rm",
+        "-v",
+        f"{tmp_path}:/share:ro",
+        "box",
+        "sh",
+        "-c",
+        "cat /share/link; echo no > /share/x; cat /share/other/f",
+    )
     assert done.stdout == b"hi\n" and b"Read-only" in done.stderr and b"root:x" not in done.stdout

@@ -154,9 +154,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     if flags & O_PATH:
         if flags & O_DIRECTORY and kind != S_IFDIR:
             fail(errno.ENOTDIR)
-        return platform.send_fd(
-            task, container.open_handle(node, path_only=True), bool(flags & O_CLOEXEC)
-        )
+        return platform.send_fd(task, container.open_handle(node, path_only=True), bool(flags & O_CLOEXEC))
     if kind == S_IFLNK:
         fail(errno.ENOTDIR if flags & O_DIRECTORY else errno.ELOOP)
     access = flags & O_ACCMODE
@@ -185,7 +183,9 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         return container.kernel.fifos.open(task, fs.pin(inode), flags)
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
-            fd = container.devpts.open_master(flags | os.O_CLOEXEC | os.O_NOCTTY, task.process.credentials.fsuid)
+            fd = container.devpts.open_master(
+                flags | os.O_CLOEXEC | os.O_NOCTTY, task.process.credentials.fsuid
+            )
         else:
             fd = fs.open(inode, flags, task)
     elif kind == S_IFCHR:

@@ -35,7 +35,11 @@ def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fals
     """(directory, name, group of the new object) for a call that makes a name."""
     directory, name = _free_name(task, dirfd, path, directory_wanted)
     _enterable(task, directory)
-    return directory, name, directory.inode.gid if directory.inode.mode & 0o2000 else task.process.credentials.fsgid
+    return (
+        directory,
+        name,
+        directory.inode.gid if directory.inode.mode & 0o2000 else task.process.credentials.fsgid,
+    )
 
 
 def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes]:

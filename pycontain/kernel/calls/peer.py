@@ -22,7 +22,9 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 20, 1
 UDIAG_SHOW_PEER, UNIX_DIAG_PEER = 4, 2
 HEADER = struct.Struct("<IHHII")  # struct nlmsghdr
-REQUEST = struct.Struct("<BBHIIIII")  # struct unix_diag_req: family, protocol, pad, states, inode, show, cookie
+REQUEST = struct.Struct(
+    "<BBHIIIII"
+)  # struct unix_diag_req: family, protocol, pad, states, inode, show, cookie
 ANSWER_SIZE = 16  # struct unix_diag_msg
 
 
@@ -61,7 +63,9 @@ def peer_of(ino: int) -> int:
     """The inode number of the unix socket at the other end (sock_diag(7)); 0 if the host does not tell."""
     ask = REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, ino, UDIAG_SHOW_PEER, 0xFFFFFFFF, 0xFFFFFFFF)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as host:
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG
+        ) as host:
             host.setblocking(False)  # the answer is there when send returns
             host.send(HEADER.pack(HEADER.size + len(ask), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + ask)
             data = host.recv(4096)

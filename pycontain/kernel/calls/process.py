@@ -15,7 +15,7 @@ from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.procfs import ProcInode
 from pycontain.kernel.vfs.proctext import host_file, parent_pid
-from pycontain.platforms.base import NATIVE
+from pycontain.platforms.base import LATER, NATIVE
 
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
 CAP_SYS_NICE = 23
@@ -112,6 +112,12 @@ def _heeded(target: Process, signum: int) -> bool:
     return False
 
 
+def _flooded(task: Task, target: Process) -> bool:
+    """Every signal costs its receiver a stop, and us more time than the sender: without a pause for the sender the
+    receiver would do nothing else."""
+    return target is not task.process and target.container.kernel.platform.flooded(target.pid)
+
+
 def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> None:
     if not _allowed(task, target, signum):
         fail(errno.EPERM)
@@ -121,6 +127,13 @@ def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> N
     kernel.platform.kill(target.pid, tid, signum)
     if signum:
         kernel.waits.signalled(target)
+
+
+def _send_to(task: Task, target: Process, signum: int) -> Any:
+    if _flooded(task, target):
+        return LATER
+    _send(task, target, signum)
+    return 0
 
 
 def _send_one(task: Task, number: int, target: Process, signum: int) -> Any:
@@ -144,7 +157,8 @@ def sys_rt_sigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.EINVAL)
     if number <= 0:
         fail(errno.ESRCH)
-    return _send_one(task, number, find(task, number), signum)
+    target = find(task, number)
+    return LATER if _flooded(task, target) else _send_one(task, number, target, signum)
 
 
 def sys_rt_tgsigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
@@ -154,6 +168,8 @@ def sys_rt_tgsigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
     target = find(task, tid)
     if target is not find(task, group):
         fail(errno.ESRCH)
+    if _flooded(task, target):
+        return LATER
     if target is target.container.init:
         _send(task, target, signum, target.container.outside(tid))
         return 0
@@ -166,7 +182,8 @@ def sys_kill(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.EINVAL)
     container = task.process.container
     if number > 0:
-        return _send_one(task, number, find(task, number), signum)
+        target = find(task, number)
+        return LATER if _flooded(task, target) else _send_one(task, number, target, signum)
     if number == -1:
         targets = [
             p for p in container.processes.values() if p is not container.init and p is not task.process
@@ -177,6 +194,8 @@ def sys_kill(task: Task, a: tuple[int, ...]) -> Any:
         targets += [p for p in container.zombies() if _group(p) == group]
     if not targets:
         fail(errno.ESRCH)
+    if any(_flooded(task, target) for target in targets):
+        return LATER
     sent = 0
     for target in targets:
         try:
@@ -220,6 +239,8 @@ def _thread_kill(task: Task, group: int | None, thread: int, signum: int) -> Any
     if owner is task.process:
         container.kernel.platform.kill(owner.pid, tid, signum)
         return 0
+    if _flooded(task, owner):
+        return LATER
     _send(task, owner, signum, tid)
     return 0
 
@@ -233,7 +254,7 @@ def sys_pidfd_open(task: Task, a: tuple[int, ...]) -> Any:
     return task.process.container.kernel.platform.send_fd(task, fd, True)
 
 
-def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> int:
+def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> Any:
     fd, signum = signed(a[0]), signed(a[1])
     container = task.process.container
     node = container.node_of_fd(task, fd)
@@ -242,15 +263,13 @@ def sys_pidfd_send_signal(task: Task, a: tuple[int, ...]) -> int:
         process = node.inode.process
         if process is None or container.processes.get(process.pid) is not process:
             fail(errno.ESRCH)
-        _send(task, process, signum)
-        return 0
+        return _send_to(task, process, signum)
     for line in host_file(task.tid, f"fdinfo/{fd}").splitlines():
         if line.startswith(b"Pid:"):
             pid = int(line.split()[1])
             if pid <= 0 or pid not in container.processes:
                 fail(errno.ESRCH)
-            _send(task, container.processes[pid], signum)
-            return 0
+            return _send_to(task, container.processes[pid], signum)
     fail(errno.EBADF)
 
 
@@ -320,7 +339,9 @@ def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
     if process is not task.process and task.process.credentials.uid not in (0, process.credentials.uid):
         fail(errno.EPERM)
     if process is not process.container.init:
-        return NATIVE  # its number is the host's, and it cannot pass to another process before we have reaped it
+        return (
+            NATIVE  # its number is the host's, and it cannot pass to another process before we have reaped it
+        )
     limits = None
     if a[2]:
         limits = struct.unpack("<QQ", task.read(a[2], 16))

@@ -70,7 +70,10 @@ def sys_socketpair(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.EOPNOTSUPP if family in (socket.AF_INET, socket.AF_INET6) else errno.EAFNOSUPPORT)
     if signed(a[2]) not in (0, socket.AF_UNIX):
         fail(errno.EPROTONOSUPPORT)
-    if not socket.SOCK_STREAM <= kind & TYPE_MASK <= socket.SOCK_SEQPACKET or kind & TYPE_MASK == socket.SOCK_RDM:
+    if (
+        not socket.SOCK_STREAM <= kind & TYPE_MASK <= socket.SOCK_SEQPACKET
+        or kind & TYPE_MASK == socket.SOCK_RDM
+    ):
         fail(errno.ESOCKTNOSUPPORT)
     host_kind = socket.SOCK_STREAM if kind & TYPE_MASK == socket.SOCK_STREAM else socket.SOCK_SEQPACKET
     task.read(a[3], 8)

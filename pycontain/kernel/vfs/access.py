@@ -57,8 +57,10 @@ def need_removable(directory: Inode, victim: Inode, who: Credentials) -> None:
 
 def new_mode(directory: Inode, who: Credentials, mode: int) -> int:
     """Permission bits of a new file: the setgid bit of a group that is not the maker's is not given away."""
-    if directory.mode & 0o2000 and mode & 0o2010 == 0o2010 and not (
-        who.in_group(directory.gid) or who.has(CAP_FSETID)
+    if (
+        directory.mode & 0o2000
+        and mode & 0o2010 == 0o2010
+        and not (who.in_group(directory.gid) or who.has(CAP_FSETID))
     ):
         return mode & ~0o2000
     return mode

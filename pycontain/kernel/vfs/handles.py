@@ -129,7 +129,9 @@ class HandlePool:
                 os.close(handle.fd)
             else:
                 handle.missed = True
-        self._limit = min(max(FIRST_COLLECTION, 2 * kept, len(self.open_handles) + FIRST_COLLECTION), self._most)
+        self._limit = min(
+            max(FIRST_COLLECTION, 2 * kept, len(self.open_handles) + FIRST_COLLECTION), self._most
+        )
 
     def close(self) -> None:
         for handle in self.open_handles.values():

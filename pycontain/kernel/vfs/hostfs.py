@@ -170,7 +170,9 @@ class HostFs(Filesystem):
         pin = self.pin(inode)
         try:
             wanted = flags & ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) | os.O_CLOEXEC | os.O_NOCTTY
-            fd = os.open(f"/proc/self/fd/{pin}", wanted | os.O_NONBLOCK)  # a lease must not make it wait either
+            fd = os.open(
+                f"/proc/self/fd/{pin}", wanted | os.O_NONBLOCK
+            )  # a lease must not make it wait either
         finally:
             os.close(pin)
         if not flags & os.O_NONBLOCK:

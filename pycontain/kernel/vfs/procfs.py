@@ -256,9 +256,7 @@ class ProcFs(Filesystem):
                 b"attr": "attr",
             }
             mode = S_IFDIR | (0o500 if name in (b"fd", b"fdinfo") else 0o511 if name == b"ns" else 0o555)
-            found = self._make(
-                directory, name, mode, kind[name], number + 10 + PID_DIRS.index(name), process
-            )
+            found = self._make(directory, name, mode, kind[name], number + 10 + PID_DIRS.index(name), process)
             if name == b"task":
                 found.nlink = 2 + len(process.threads)
             return found
@@ -508,7 +506,9 @@ class ProcFs(Filesystem):
             access = flags & O_ACCMODE
             if not (access == os.O_WRONLY or held & 0o400) or not (access == os.O_RDONLY or held & 0o200):
                 fail(errno.EACCES)
-            return os.open(path, flags | os.O_NONBLOCK) if flags & os.O_NONBLOCK else _open_blocking(path, flags)
+            return (
+                os.open(path, flags | os.O_NONBLOCK) if flags & os.O_NONBLOCK else _open_blocking(path, flags)
+            )
         finally:
             os.close(pin)
 

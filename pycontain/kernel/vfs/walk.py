@@ -191,7 +191,9 @@ def walk(task: Task, base: Node, path: bytes, follow: bool, restrict: int = 0) -
             todo += parts
             if target[0] == 47:
                 if restrict & RESOLVE_BENEATH or (restrict & RESOLVE_NO_XDEV and path[:1] != b"/"):
-                    fail(errno.EXDEV)  # also on one file system: openat2(2), RESOLVE_NO_XDEV, as Linux does it
+                    fail(
+                        errno.EXDEV
+                    )  # also on one file system: openat2(2), RESOLVE_NO_XDEV, as Linux does it
                 mount, inode = root
                 fs = mount.fs
                 inode = fs.current(inode)

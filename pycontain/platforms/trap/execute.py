@@ -23,7 +23,7 @@ from pycontain.platforms.trap import host, stub
 from pycontain.platforms.trap import x86_64 as arch
 
 if TYPE_CHECKING:
-    from pycontain.platforms.trap.platform import Traced
+    from pycontain.platforms.trap.traced import Traced
 
 PAGE_MASK = 4095
 MAP_PRIVATE_FIXED, MAP_ANONYMOUS = 0x12, 0x20

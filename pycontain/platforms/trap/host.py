@@ -28,6 +28,7 @@ PTRACE_GETREGS = 12
 PTRACE_SETREGS = 13
 PTRACE_GETEVENTMSG = 0x4201
 PTRACE_GETSIGINFO = 0x4202
+PTRACE_SETSIGINFO = 0x4203
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
 PTRACE_LISTEN = 0x4208
@@ -86,6 +87,20 @@ def get_registers(pid: int) -> bytes:
 def set_registers(pid: int, registers: bytes) -> None:
     _registers.raw = registers
     ptrace(PTRACE_SETREGS, pid, 0, _registers_address)
+
+
+_information = ctypes.create_string_buffer(128)  # siginfo_t, scratch
+
+
+def get_signal_information(pid: int) -> bytes:
+    """The siginfo_t of the signal in whose delivery stop the task stands."""
+    ptrace(PTRACE_GETSIGINFO, pid, 0, ctypes.addressof(_information))
+    return _information.raw
+
+
+def set_signal_information(pid: int, information: bytes) -> None:
+    _information.raw = information
+    ptrace(PTRACE_SETSIGINFO, pid, 0, ctypes.addressof(_information))
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

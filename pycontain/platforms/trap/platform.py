@@ -11,99 +11,24 @@ import fcntl
 import os
 import select
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pycontain.errors import PlatformError
-from pycontain.platforms.base import DEFERRED, NATIVE, Launch, Listener, Program, SyscallFunction
+from pycontain.platforms.base import DEFERRED, LATER, NATIVE, Launch, Listener, Program, SyscallFunction
 from pycontain.platforms.trap import execute, host, stub
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.launch import Confinement, spawn
+from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
+from pycontain.platforms.trap.traced import Memory, Traced
 
-ERESTARTSYS, ERESTARTNOINTR = 512, 513
-RESTART = (1 << 64) - ERESTARTSYS
-RESTART_ALWAYS = (1 << 64) - ERESTARTNOINTR
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
-OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
-
-
-class Memory:
-    """The memory of an address space through /proc/PID/mem; opened on first use, renewed by exec."""
-
-    __slots__ = ("fd", "pid", "recent")
-
-    def __init__(self, pid: int, recent: deque[Memory]) -> None:
-        """recent: the open ones of all address spaces; the oldest is closed when there are too many."""
-        self.pid = pid
-        self.fd = -1
-        self.recent = recent
-
-    def open(self) -> int:
-        if self.fd < 0:
-            self.fd = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-            self.recent.append(self)
-            if len(self.recent) > OPEN_MEMORIES:
-                self.recent.popleft().close()
-        return self.fd
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-class Traced:
-    """The platform's side of a task (a thread)."""
-
-    __slots__ = (
-        "call",
-        "held",
-        "holding",
-        "interrupted",
-        "listener",
-        "memory",
-        "number",
-        "pending",
-        "task",
-        "tid",
-    )
-
-    def __init__(self, tid: int, listener: int, memory: Memory, task: Any) -> None:
-        self.tid = tid
-        self.listener = listener
-        self.memory = memory
-        self.task = task
-        self.call = 0  # id of the notification that waits for an answer, 0: none
-        self.number = -1
-        self.pending: execute.Pending | None = None
-        self.holding = False  # it shall not run
-        self.held = False  # it stands in the stop that keeps it
-        self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart
-
-    def read(self, address: int, size: int) -> bytes:
-        memory = self.memory
-        try:
-            data = os.pread(memory.fd if memory.fd >= 0 else memory.open(), size, address)
-        except (OSError, OverflowError):
-            raise OSError(errno.EFAULT, "bad address") from None
-        if not data and size:
-            raise OSError(errno.EFAULT, "bad address")
-        return data
-
-    def write(self, address: int, data: bytes) -> None:
-        memory = self.memory
-        try:
-            done = os.pwrite(memory.fd if memory.fd >= 0 else memory.open(), data, address)
-        except PermissionError:
-            host.process_vm_write(self.tid, address, data)
-            return
-        except (OSError, OverflowError):
-            raise OSError(errno.EFAULT, "bad address") from None
-        if done != len(data):
-            raise OSError(errno.EFAULT, "bad address")
+PAUSE = 0.001  # seconds that a sender of too many signals waits, and their receiver has to itself
+SETTLE = 0.001  # seconds in which a call that signals took back comes again, unless the machine is busy
 
 
 def _compile(rules: Mapping[str, Rule]) -> bytes:
@@ -127,7 +52,6 @@ class TrapPlatform:
         """poll and handlers are the kernel's event loop: handlers[fd](events)."""
         self.kernel = kernel
         self.counts = [0] * TABLE_SIZE  # received calls by number
-        self.restarts = 0
         self._poll = poll
         self._handlers = handlers
         self._tasks: dict[int, Traced] = {}
@@ -138,12 +62,18 @@ class TrapPlatform:
         for name, number in arch.NUMBERS.items():
             self._names[number] = name
             self._functions[number] = functions.get(name)
+        self._signals = SignalStops(self._functions)
+        self._settling = False
         self._execveat = arch.NUMBERS["execveat"]
         self._stub = stub.exec_stub()
         self._stub_id = execute.identity(self._stub)
         flags = host.FILTER_FLAG_NEW_LISTENER | host.FILTER_FLAG_WAIT_KILLABLE_RECV
         self._confinement = Confinement(_compile(rules), flags, uid)
         self._counting = Confinement(_compile(counting_rules), flags, uid)
+
+    @property
+    def restarts(self) -> int:
+        return self._signals.restarts
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
@@ -194,6 +124,10 @@ class TrapPlatform:
             fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
         except OSError:
             return  # the task is gone, or a signal took the call back
+        self._answer(listener, buffer)
+
+    def _answer(self, listener: int, buffer: bytearray) -> None:
+        """Answer a received call, or let the kernel's function do it later."""
         call, tid, _, number, _, _, *args = host.NOTIF.unpack(buffer)
         traced = self._tasks.get(tid)
         if traced is None:
@@ -205,6 +139,7 @@ class TrapPlatform:
         traced.call = call
         traced.number = number
         traced.listener = listener
+        self._signals.received(traced)
         pending = traced.pending
         if pending is not None:
             if pending.stage == 2 and number == self._execveat and args[0] == pending.stub_fd:
@@ -230,6 +165,10 @@ class TrapPlatform:
             value = -errno.EIO
         if value is DEFERRED:
             return
+        if value is LATER:
+            self.counts[number] -= 1
+            self.kernel.later(PAUSE, lambda: self._again(traced, listener, buffer))
+            return
         traced.call = 0
         if value is NATIVE:
             self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
@@ -241,6 +180,10 @@ class TrapPlatform:
                 fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, value, 0, 0))
         except OSError:
             pass  # ENOENT: the task died
+
+    def _again(self, traced: Traced, listener: int, buffer: bytearray) -> None:
+        if self._tasks.get(traced.tid) is traced and traced.call == host.NOTIF.unpack(buffer)[0]:
+            self._answer(listener, buffer)
 
     def _send(self, listener: int, call: int, value: int, flags: int) -> None:
         error, result = (value, 0) if -4095 <= value < 0 else (0, value)
@@ -352,6 +295,10 @@ class TrapPlatform:
         else:
             host.tgkill(pid, tid, signum)
 
+    def flooded(self, pid: int) -> bool:
+        traced = self._tasks.get(pid)
+        return traced is not None and self._signals.flooded(traced)
+
     def reap(self) -> None:
         """Handle every process event that the host has for us."""
         while True:
@@ -360,6 +307,9 @@ class TrapPlatform:
             except ChildProcessError:
                 return
             if tid == 0:
+                urgent, self._signals.urgent = self._signals.urgent, None
+                if urgent is not None and not self._settling:
+                    self._settle(urgent)
                 return
             try:
                 if os.WIFSTOPPED(status):
@@ -378,13 +328,41 @@ class TrapPlatform:
                 except ProcessLookupError:
                     pass
 
+    def _settle(self, traced: Traced) -> None:
+        """Receive the call that signals took back too often before any other is answered.
+
+        Who sends them, sends them by calls too; those that come meanwhile wait for their answer until this one
+        has been received: after that no signal takes it back.
+        """
+        listener, others = traced.listener, []
+        deadline = time.monotonic() + SETTLE
+        ready = select.poll()
+        ready.register(listener, select.POLLIN)
+        self._settling = True
+        while traced.taken_back and time.monotonic() < deadline and traced.tid in self._tasks:
+            if not ready.poll(0):
+                self.reap()
+                continue
+            buffer = bytearray(80)
+            try:
+                fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
+            except OSError:
+                continue
+            if host.NOTIF.unpack(buffer)[1] == traced.tid:
+                self._answer(listener, buffer)
+            else:
+                others.append(buffer)
+        self._settling = False
+        for buffer in others:
+            self._answer(listener, buffer)
+
     def _stopped(self, tid: int, event: int, signum: int) -> None:
         traced = self._tasks.get(tid)
         if traced is None:
             self._early.add(tid)  # a child; it waits until its parent's event tells whose
             return
         if event == 0:
-            self._signalled(traced, signum)
+            self._signals.stopped(traced, signum)
         elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
             self._forked(traced, event)
         elif event == host.EVENT_EXEC:
@@ -405,26 +383,6 @@ class TrapPlatform:
             traced.held = True
         else:
             host.ptrace(host.PTRACE_CONT, tid)
-
-    def _signalled(self, traced: Traced, signum: int) -> None:
-        pending = traced.pending
-        if pending is not None and pending.stage == 1:
-            pending.held.append(signum)
-            host.ptrace(host.PTRACE_CONT, traced.tid)
-            return
-        registers = arch.REGISTERS.unpack(host.get_registers(traced.tid))
-        if registers[arch.RESULT] == RESTART:
-            if traced.interrupted:
-                traced.interrupted = False
-            elif 0 <= registers[arch.CALL_NUMBER] < TABLE_SIZE and (
-                self._functions[registers[arch.CALL_NUMBER]] is not None
-            ):
-                # interrupted before we received the call: it must run again, natively it never fails with EINTR
-                words = list(registers)
-                words[arch.RESULT] = RESTART_ALWAYS
-                host.set_registers(traced.tid, arch.REGISTERS.pack(*words))
-                self.restarts += 1
-        host.ptrace(host.PTRACE_CONT, traced.tid, 0, signum)
 
     def _forked(self, traced: Traced, event: int) -> None:
         child = host.event_message(traced.tid)

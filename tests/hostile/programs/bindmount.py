@@ -72,12 +72,17 @@ attempt("symlink to a file of the host", lambda: read("a"))
 attempt("the same through ..", lambda: read("b"))
 attempt("below a symlink to a directory of the host", lambda: read("c/secret"))
 attempt("listing through a symlink", lambda: os.listdir("c"))
-attempt("creating through a symlink", lambda: os.open(f"c/{os.path.basename(OUTSIDE)}/x", os.O_CREAT | os.O_WRONLY))
+attempt(
+    "creating through a symlink",
+    lambda: os.open(f"c/{os.path.basename(OUTSIDE)}/x", os.O_CREAT | os.O_WRONLY),
+)
 attempt("stat through a symlink", lambda: os.stat("a"))
 attempt("chmod through a symlink", lambda: os.chmod("a", 0o777))
 attempt("truncating through a symlink", lambda: os.truncate("a", 0))
 here = os.open(".", os.O_RDONLY)
-attempt("a hard link to what a symlink names", lambda: os.link("a", "hard", src_dir_fd=here, follow_symlinks=True))
+attempt(
+    "a hard link to what a symlink names", lambda: os.link("a", "hard", src_dir_fd=here, follow_symlinks=True)
+)
 attempt("..", lambda: os.listdir("/shared/../outside"))
 attempt("renaming over ..", lambda: os.rename("a", "../outside/a"))
 
@@ -85,9 +90,13 @@ attempt("renaming over ..", lambda: os.rename("a", "../outside/a"))
 attempt("a FIFO swapped for a symlink", lambda: swapped(os.mkfifo, SECRET), harmless)
 attempt("a file swapped for a symlink", lambda: swapped(regular, SECRET), harmless)
 attempt("binding a socket in a swapped directory", lambda: directory(OUTSIDE, bind_socket), lambda r: True)
-attempt("creating in a swapped directory", lambda: directory(OUTSIDE, lambda: regular("planted")), lambda r: True)
+attempt(
+    "creating in a swapped directory", lambda: directory(OUTSIDE, lambda: regular("planted")), lambda r: True
+)
 attempt("reading in a swapped directory", lambda: directory(os.path.dirname(SECRET), lambda: read("secret")))
-attempt("mkdir in a swapped directory", lambda: directory(OUTSIDE, lambda: os.mkdir("planted")), lambda r: True)
+attempt(
+    "mkdir in a swapped directory", lambda: directory(OUTSIDE, lambda: os.mkdir("planted")), lambda r: True
+)
 
 
 def fifo_for_file():

@@ -1,6 +1,6 @@
 """Hostile programs: whatever is executed, only the process that does it may come to harm.
 
-    elves SEED COUNT
+elves SEED COUNT
 """
 
 import os
@@ -21,11 +21,35 @@ with open("/bin/true", "rb") as file:
 
 
 def word():
-    return chance.choice(WORDS) if chance.random() < 0.7 else chance.getrandbits(chance.choice((8, 16, 24, 32, 48, 64)))
+    return (
+        chance.choice(WORDS)
+        if chance.random() < 0.7
+        else chance.getrandbits(chance.choice((8, 16, 24, 32, 48, 64)))
+    )
 
 
 def header(machine=62, kind=2, phoff=64, phnum=1, phentsize=56, entry=0x400080):
-    return struct.pack("<4s4B8xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, kind, machine, 1, entry, phoff, 0, 0, 64, phentsize, phnum, 64, 0, 0)
+    return struct.pack(
+        "<4s4B8xHHIQQQIHHHHHH",
+        b"\x7fELF",
+        2,
+        1,
+        1,
+        0,
+        kind,
+        machine,
+        1,
+        entry,
+        phoff,
+        0,
+        0,
+        64,
+        phentsize,
+        phnum,
+        64,
+        0,
+        0,
+    )
 
 
 def program_header(kind=1, flags=5, offset=0, address=0x400000, size=4096, memory=4096):
@@ -39,8 +63,15 @@ def invented():
     for _ in range(min(number, 130)):
         values = [word() for _ in range(4)]
         if chance.random() < 0.6:
-            values = [0x1000 * chance.randrange(4), 0x1000 * chance.randrange(1 << 20), chance.randrange(8192), 8192 * chance.randrange(10)]
-        parts.append(program_header(chance.choice((1, 1, 1, 3, 6, 0x6474E551, 2)), chance.randrange(8), *values))
+            values = [
+                0x1000 * chance.randrange(4),
+                0x1000 * chance.randrange(1 << 20),
+                chance.randrange(8192),
+                8192 * chance.randrange(10),
+            ]
+        parts.append(
+            program_header(chance.choice((1, 1, 1, 3, 6, 0x6474E551, 2)), chance.randrange(8), *values)
+        )
     return b"".join(b"".join(parts)[:20000].ljust(20000, b"\xcc") for _ in (0,))
 
 
@@ -87,7 +118,10 @@ for number in range(count):
 print("statuses", statuses)
 # as many segments as there may be, each with something to fill with zeros, under a long name
 for count in (20, 60, 128):
-    parts = [header(phnum=count)] + [program_header(flags=6, offset=0, address=0x400000 + i * 0x10000, size=100, memory=0x3000) for i in range(count)]
+    parts = [header(phnum=count)] + [
+        program_header(flags=6, offset=0, address=0x400000 + i * 0x10000, size=100, memory=0x3000)
+        for i in range(count)
+    ]
     print(count, "segments:", run(b"".join(parts).ljust(20000, b"\0"), False))
 
 

@@ -93,7 +93,12 @@ def deep():
             print("refused at", made, error)
             break
         made += 1
-    for function in (os.getcwd, lambda: os.listdir("."), lambda: os.readlink("/proc/self/cwd"), lambda: os.rename("../d", "/tmp/moved")):
+    for function in (
+        os.getcwd,
+        lambda: os.listdir("."),
+        lambda: os.readlink("/proc/self/cwd"),
+        lambda: os.rename("../d", "/tmp/moved"),
+    ):
         try:
             function()
         except OSError as error:
@@ -107,7 +112,13 @@ def names():
     for number in range(int(sys.argv[2])):
         os.mknod(f"name-{number:060d}")
     print("listed", len(os.listdir(".")))
-    for path in ("/proc/self/fd/%d", "/proc/%d", "/proc/self/task/%d", "/proc/self/fdinfo/%d", "/proc/self/net/%d"):
+    for path in (
+        "/proc/self/fd/%d",
+        "/proc/%d",
+        "/proc/self/task/%d",
+        "/proc/self/fdinfo/%d",
+        "/proc/self/net/%d",
+    ):
         for number in range(2000):
             os.path.lexists(path % number)
 
@@ -117,12 +128,18 @@ def attributes():
         pass
     names = iter(range(100_000))
     for size in (65536, 1):
-        number, error, _ = until_refused(lambda: os.setxattr("/tmp/x", f"user.{next(names)}", b"x" * size), 2000)
+        number, error, _ = until_refused(
+            lambda: os.setxattr("/tmp/x", f"user.{next(names)}", b"x" * size), 2000
+        )
         print("attributes of", size, number, error)
 
 
 def system_v():
-    for name, call, arguments in (("shm", 29, (0, 4096, 0o1600)), ("sem", 64, (0, 1, 0o1600)), ("msg", 68, (0, 0o1600))):
+    for name, call, arguments in (
+        ("shm", 29, (0, 4096, 0o1600)),
+        ("sem", 64, (0, 1, 0o1600)),
+        ("msg", 68, (0, 0o1600)),
+    ):
         number, error, _ = until_refused(lambda: syscall(call, *arguments), 5000)
         print(name, number, error)
 

@@ -45,7 +45,11 @@ if child == 0:
     os.read(0, 1)
     go.set()
     other.join()
-    attempt("a table of a thread's own", lambda: seen, lambda r: "token" not in str(r[0]) and isinstance(r[1], str))
+    attempt(
+        "a table of a thread's own",
+        lambda: seen,
+        lambda r: "token" not in str(r[0]) and isinstance(r[1], str),
+    )
     for fd in array.array("i", right.recvmsg(1, 100)[1][0][2]):
         attempt("a listing", lambda: os.listdir(fd), lambda r: "token" not in r)
         attempt("a file", lambda: os.open("token", os.O_RDONLY, dir_fd=fd))

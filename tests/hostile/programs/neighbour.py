@@ -1,7 +1,7 @@
 """Two containers with a shared directory. One sends descriptors of its directories, files and sockets to the other.
 
-    neighbour send      a directory, then many others, so that its object might be used again
-    neighbour receive   what came must not lead into the sender's tree
+neighbour send      a directory, then many others, so that its object might be used again
+neighbour receive   what came must not lead into the sender's tree
 """
 
 import array
@@ -24,7 +24,11 @@ if sys.argv[1] == "send":
         except OSError:
             end = socket.socket(socket.AF_UNIX)
             time.sleep(0.02)
-    held = [os.open("/private", os.O_RDONLY), os.open("/private/token", os.O_PATH), os.open("/proc/self/fd", os.O_RDONLY)]
+    held = [
+        os.open("/private", os.O_RDONLY),
+        os.open("/private/token", os.O_PATH),
+        os.open("/proc/self/fd", os.O_RDONLY),
+    ]
     end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", held))])
     for fd in held:
         os.close(fd)
@@ -43,11 +47,15 @@ else:
         for fd in fds:
             attempt("listing", lambda: os.listdir(fd))
             attempt("opening below", lambda: os.read(os.open("token", os.O_RDONLY, dir_fd=fd), 100))
-            attempt("opening above", lambda: os.read(os.open("../private/token", os.O_RDONLY, dir_fd=fd), 100))
+            attempt(
+                "opening above", lambda: os.read(os.open("../private/token", os.O_RDONLY, dir_fd=fd), 100)
+            )
             attempt("entering", lambda: os.fchdir(fd))
             attempt("its path", lambda: os.readlink(f"/proc/self/fd/{fd}"), lambda r: "private" not in r)
             attempt("through /proc", lambda: os.read(os.open(f"/proc/self/fd/{fd}/token", os.O_RDONLY), 100))
-            attempt("again", lambda: os.read(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), 100), lambda r: r == b"")
+            attempt(
+                "again", lambda: os.read(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), 100), lambda r: r == b""
+            )
             attempt("creating", lambda: os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
         for _ in range(300):
             os.close(os.open("/etc", os.O_RDONLY))

@@ -52,7 +52,9 @@ for name, pid in (("victim", victim), ("kernel", kernel)):
     attempt(f"sched_getaffinity {name}", lambda: os.sched_getaffinity(pid))
     attempt(f"sched_setaffinity {name}", lambda: os.sched_setaffinity(pid, {0}))
     attempt(f"sched_getscheduler {name}", lambda: os.sched_getscheduler(pid))
-    attempt(f"sched_setscheduler {name}", lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)))
+    attempt(
+        f"sched_setscheduler {name}", lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    )
     attempt(f"sched_getparam {name}", lambda: os.sched_getparam(pid))
     attempt(f"sched_setparam {name}", lambda: os.sched_setparam(pid, os.sched_param(0)))
     attempt(f"sched_rr_get_interval {name}", lambda: os.sched_rr_get_interval(pid))
@@ -77,7 +79,9 @@ for name, pid in (("victim", victim), ("kernel", kernel)):
         attempt(f"clock_gettime {name} {kind}", lambda: syscall(228, clock, timespec))
         attempt(f"clock_getres {name} {kind}", lambda: syscall(229, clock, timespec))
         attempt(f"timer_create {name} {kind}", lambda: syscall(222, clock, 0, buffer))
-        attempt(f"clock_nanosleep {name} {kind}", lambda: syscall(230, clock, 0, (ctypes.c_long * 2)(0, 1), 0))
+        attempt(
+            f"clock_nanosleep {name} {kind}", lambda: syscall(230, clock, 0, (ctypes.c_long * 2)(0, 1), 0)
+        )
     attempt(f"waiting for {name}", lambda: os.waitpid(pid, os.WNOHANG))
     attempt(f"/proc of {name}", lambda: os.listdir(f"/proc/{pid}"))
     attempt(f"memory of {name}", lambda: open(f"/proc/{pid}/mem", "rb"))
@@ -100,14 +104,21 @@ def alone():
 
 
 attempt("kill -1", alone, lambda r: r == -9)
-attempt("setpriority of all of the user's processes", lambda: os.setpriority(os.PRIO_USER, 0, 15), lambda r: True)
+attempt(
+    "setpriority of all of the user's processes", lambda: os.setpriority(os.PRIO_USER, 0, 15), lambda r: True
+)
 attempt("setpriority of the group", lambda: os.setpriority(os.PRIO_PGRP, 0, 15), lambda r: True)
 attempt("setpriority of the victim's group", lambda: os.setpriority(os.PRIO_PGRP, group, 15), lambda r: True)
 attempt("setpriority of a user", lambda: os.setpriority(os.PRIO_USER, 65534, 15), lambda r: True)
 
 # signals by way of descriptors
 reader, writer = os.pipe()
-for command, name in ((fcntl.F_SETOWN, "F_SETOWN"), (fcntl.F_SETSIG, "F_SETSIG"), (15, "F_SETOWN_EX"), (1024, "F_SETLEASE")):
+for command, name in (
+    (fcntl.F_SETOWN, "F_SETOWN"),
+    (fcntl.F_SETSIG, "F_SETSIG"),
+    (15, "F_SETOWN_EX"),
+    (1024, "F_SETLEASE"),
+):
     attempt(name, lambda: fcntl.fcntl(reader, command, victim))
 attempt("F_SETOWN of a group", lambda: fcntl.fcntl(reader, fcntl.F_SETOWN, -group))
 attempt("F_NOTIFY", lambda: fcntl.fcntl(os.open("/", os.O_RDONLY), 1026, 1))

@@ -11,7 +11,10 @@ if child == 0:
     time.sleep(1000)
 held = os.open(f"/proc/{child}", os.O_RDONLY)
 fds = os.open(f"/proc/{child}/fd", os.O_RDONLY)
-paths = {name: os.open(f"/proc/{child}/{name}", os.O_PATH) for name in ("environ", "maps", "status", "comm", "oom_score_adj")}
+paths = {
+    name: os.open(f"/proc/{child}/{name}", os.O_PATH)
+    for name in ("environ", "maps", "status", "comm", "oom_score_adj")
+}
 links = {name: os.open(f"/proc/{child}/{name}", os.O_PATH | os.O_NOFOLLOW) for name in ("cwd", "root", "exe")}
 descriptor = os.open(f"/proc/{child}/fd/0", os.O_PATH)
 os.chdir(f"/proc/{child}")

@@ -37,7 +37,9 @@ for target in (path, path + ".dgram", abstract, abstract + ".dgram"):
     attempt(f"connect of sequenced packets to {shown}", lambda: new(SEQUENCED).connect(target))
     attempt(f"a datagram socket to {shown}", lambda: new(DATAGRAM).sendto(b"x", target))
     for kind in (1, 2, 3, 5):
-        attempt(f"a socket of kind {kind}", lambda: socket.socket(socket.AF_UNIX, kind), lambda r: kind in (1, 5))
+        attempt(
+            f"a socket of kind {kind}", lambda: socket.socket(socket.AF_UNIX, kind), lambda r: kind in (1, 5)
+        )
         ends = attempt(f"a pair of kind {kind}", lambda: raw(kind), lambda r: True)
         if ends is None:
             continue

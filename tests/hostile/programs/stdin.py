@@ -10,9 +10,17 @@ from attempts import attempt
 
 secret = sys.argv[1].encode()
 piped = stat.S_ISFIFO(os.fstat(0).st_mode)  # the kernel may have put a pipe of its own in between
-for flags, name in ((os.O_RDWR, "reading and writing"), (os.O_WRONLY, "writing"), (os.O_RDONLY | os.O_TRUNC, "emptying")):
+for flags, name in (
+    (os.O_RDWR, "reading and writing"),
+    (os.O_WRONLY, "writing"),
+    (os.O_RDONLY | os.O_TRUNC, "emptying"),
+):
     for path in ("/proc/self/fd/0", "/dev/stdin", "/dev/fd/0"):
-        attempt(f"{path} for {name}", lambda: os.open(path, flags | os.O_NONBLOCK), lambda r: piped or os.isatty(r))
+        attempt(
+            f"{path} for {name}",
+            lambda: os.open(path, flags | os.O_NONBLOCK),
+            lambda r: piped or os.isatty(r),
+        )
 attempt("truncating", lambda: os.ftruncate(0, 0))
 attempt("truncating by path", lambda: os.truncate("/proc/self/fd/0", 0))
 attempt("chmod", lambda: os.fchmod(0, 0o777), lambda r: True)

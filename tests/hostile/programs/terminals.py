@@ -15,8 +15,16 @@ print(*numbers, flush=True)
 sys.stdin.readline()
 for number, fd in zip(numbers, held):
     for path in (f"/dev/pts/{number}", f"/proc/self/fd/{fd}"):
-        attempt(f"opening {path}", lambda: os.write(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), b"x"))
+        attempt(
+            f"opening {path}", lambda: os.write(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), b"x")
+        )
     attempt(f"stat of {number}", lambda: os.stat(f"/dev/pts/{number}"))
-    attempt(f"a node with the number {number}", lambda: (os.mknod(f"/tmp/{number}", 0o20666, os.makedev(136, number)), os.open(f"/tmp/{number}", os.O_RDWR)))
+    attempt(
+        f"a node with the number {number}",
+        lambda: (
+            os.mknod(f"/tmp/{number}", 0o20666, os.makedev(136, number)),
+            os.open(f"/tmp/{number}", os.O_RDWR),
+        ),
+    )
 attempt("terminals", lambda: os.listdir("/dev/pts"), lambda r: r == ["ptmx"])
 print("end")

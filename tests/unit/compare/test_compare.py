@@ -36,7 +36,9 @@ def report() -> Report:
         Row("container", "container", "", "a kernel", {"first": [0.06, 0.07, 0.05], "cpu": [99.0]}, {}),
         Row("machine (TCG)", "machine", "tcg", "a <CPU>", {"first": [0.3]}, {"cpu": "it broke"}),
     ]
-    return Report("hello", ["true"], rows, ["podman: not installed"], {"kernel": "6.1", "cpus": 2, "time": "now"})
+    return Report(
+        "hello", ["true"], rows, ["podman: not installed"], {"kernel": "6.1", "cpus": 2, "time": "now"}
+    )
 
 
 def test_medians_and_json() -> None:
@@ -50,7 +52,14 @@ def test_the_table_tells_numbers_boundaries_and_what_is_missing() -> None:
     text = table(report())
     assert "start to first output (s)" in text and "0.060" in text
     assert "a kernel" in text and "podman: not installed" in text and "it broke" in text
-    assert [number(v) for v in (None, 0.1234, 1.234, 12.34, 123.4, 12345.0)] == ["-", "0.123", "1.23", "12.3", "123", "12,345"]
+    assert [number(v) for v in (None, 0.1234, 1.234, 12.34, 123.4, 12345.0)] == [
+        "-",
+        "0.123",
+        "1.23",
+        "12.3",
+        "123",
+        "12,345",
+    ]
 
 
 def test_the_page_is_one_file() -> None:
@@ -63,7 +72,10 @@ def test_the_page_is_one_file() -> None:
 
 
 def test_the_probe_runs_on_the_host(tmp_path: Path) -> None:
-    for name, data in (("exit", probe.exiting()), ("measure", probe.measuring(os.fsencode(tmp_path / "exit"), os.fsencode(tmp_path / "f")))):
+    for name, data in (
+        ("exit", probe.exiting()),
+        ("measure", probe.measuring(os.fsencode(tmp_path / "exit"), os.fsencode(tmp_path / "f"))),
+    ):
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o755)
     assert subprocess.run([tmp_path / "exit"], timeout=20, check=False).returncode == 0
@@ -84,7 +96,11 @@ def test_containers_need_fewer_hosts() -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"x = [", "read s"), (b"[host]\ncpus=1\nmemory=1\n", "service"), (SPEC.replace(b"= 600", b"= 60000"), "fit")],
+    [
+        (b"x = [", "read s"),
+        (b"[host]\ncpus=1\nmemory=1\n", "service"),
+        (SPEC.replace(b"= 600", b"= 60000"), "fit"),
+    ],
 )
 def test_specifications_that_make_no_sense(data: bytes, words: str) -> None:
     with pytest.raises(MachineError, match=words):

@@ -23,6 +23,8 @@ def test_one_file_byte_by_byte() -> None:
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed")
 def test_cpio_lists_it() -> None:
-    data = archive([Member(b"dev", stat.S_IFDIR | 0o755), Member(b"dev/console", stat.S_IFCHR | 0o600, b"", 5, 1)])
+    data = archive(
+        [Member(b"dev", stat.S_IFDIR | 0o755), Member(b"dev/console", stat.S_IFCHR | 0o600, b"", 5, 1)]
+    )
     done = subprocess.run(["cpio", "-tv"], input=data, capture_output=True, check=True, timeout=20)
     assert "5,   1" in done.stdout.decode() and "dev/console" in done.stdout.decode()

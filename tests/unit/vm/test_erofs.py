@@ -46,11 +46,15 @@ def store(tmp_path: Path) -> Store:
 
 
 def extract(image: Path, target: Path) -> None:
-    subprocess.run(["fsck.erofs", f"--extract={target}", str(image)], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["fsck.erofs", f"--extract={target}", str(image)], check=True, capture_output=True, timeout=60
+    )
 
 
 def dump(image: Path, path: str) -> str:
-    done = subprocess.run(["dump.erofs", f"--path={path}", str(image)], check=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        ["dump.erofs", f"--path={path}", str(image)], check=True, capture_output=True, timeout=60
+    )
     return done.stdout.decode()
 
 
@@ -68,7 +72,13 @@ def test_everything_a_layer_can_hold(store: Store, tmp_path: Path) -> None:
         add(tar, b"null", stat.S_IFCHR | 0o666, rdev=os.makedev(1, 3))
         add(tar, b"big", stat.S_IFBLK | 0o600, rdev=os.makedev(259, 70000))
         add(tar, b"pipe", stat.S_IFIFO | 0o600)
-        add(tar, b"cap", stat.S_IFREG | 0o755, content=b"x", xattrs={b"user.note": b"hello", b"security.capability": b"\1" * 20})
+        add(
+            tar,
+            b"cap",
+            stat.S_IFREG | 0o755,
+            content=b"x",
+            xattrs={b"user.note": b"hello", b"security.capability": b"\1" * 20},
+        )
 
     layer = layer_of(store, fill)
     image = tmp_path / "image"

@@ -62,8 +62,16 @@ def test_a_debian_package_is_unpacked(tmp_path: Path) -> None:
             info.size = 4
             tar.addfile(info, io.BytesIO(b"data"))
     package = b"!<arch>\n"
-    for name, data in (("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", inner.getvalue())):
-        package += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    for name, data in (
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.xz", b"odd"),
+        ("data.tar.xz", inner.getvalue()),
+    ):
+        package += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
+            + data
+            + b"\n" * (len(data) % 2)
+        )
     path = tmp_path / "p.deb"
     path.write_bytes(package)
     written = deb.unpack(str(path), lambda name: str(tmp_path / "k") if name.startswith("boot/") else None)

@@ -59,13 +59,23 @@ def test_commands_events_and_version(peer: Callable[[list[bytes]], socket.socket
         (b"", "no answer in time|has gone"),
     ],
 )
-def test_failures_are_one_sentence(peer: Callable[[list[bytes]], socket.socket], answer: bytes, words: str) -> None:
+def test_failures_are_one_sentence(
+    peer: Callable[[list[bytes]], socket.socket], answer: bytes, words: str
+) -> None:
     qmp = Qmp(peer([answer]), timeout=5)
     with pytest.raises(MachineError, match=words):
         qmp.execute("stop", 0.3)
 
 
 def test_a_failed_migration_tells_why(peer: Callable[[list[bytes]], socket.socket]) -> None:
-    qmp = Qmp(peer([b'{"return": {"status": "active"}}\n', b'{"return": {"status": "failed", "error-desc": "disk full"}}\n']), timeout=5)
+    qmp = Qmp(
+        peer(
+            [
+                b'{"return": {"status": "active"}}\n',
+                b'{"return": {"status": "failed", "error-desc": "disk full"}}\n',
+            ]
+        ),
+        timeout=5,
+    )
     with pytest.raises(MachineError, match="disk full"):
         qmp.wait_migrated(5)

@@ -1,0 +1,99 @@
+"""The platform's record of a task, and of its memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pycontain.platforms.trap import host
+
+if TYPE_CHECKING:
+    from pycontain.platforms.trap.execute import Pending
+
+OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
+
+
+class Memory:
+    """The memory of an address space through /proc/PID/mem; opened on first use, renewed by exec."""
+
+    __slots__ = ("fd", "pid", "recent")
+
+    def __init__(self, pid: int, recent: deque[Memory]) -> None:
+        """recent: the open ones of all address spaces; the oldest is closed when there are too many."""
+        self.pid = pid
+        self.fd = -1
+        self.recent = recent
+
+    def open(self) -> int:
+        if self.fd < 0:
+            self.fd = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+            self.recent.append(self)
+            if len(self.recent) > OPEN_MEMORIES:
+                self.recent.popleft().close()
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Traced:
+    """The platform's side of a task (a thread)."""
+
+    __slots__ = (
+        "call",
+        "held",
+        "holding",
+        "interrupted",
+        "listener",
+        "memory",
+        "number",
+        "pending",
+        "postponed",
+        "returning",
+        "signals",
+        "taken_back",
+        "task",
+        "tid",
+    )
+
+    def __init__(self, tid: int, listener: int, memory: Memory, task: Any) -> None:
+        self.tid = tid
+        self.listener = listener
+        self.memory = memory
+        self.task = task
+        self.call = 0  # id of the notification that waits for an answer, 0: none
+        self.number = -1
+        self.pending: Pending | None = None
+        self.holding = False  # it shall not run
+        self.held = False  # it stands in the stop that keeps it
+        self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart
+        self.signals = 0  # delivered since its last call
+        self.taken_back = 0  # how often signals took this call back before we received it
+        self.postponed: list[tuple[int, bytes]] = []  # signals, with siginfo, that wait until we receive it
+        self.returning: list[tuple[int, bytes]] = []  # of these, sent again and not yet delivered
+
+    def read(self, address: int, size: int) -> bytes:
+        memory = self.memory
+        try:
+            data = os.pread(memory.fd if memory.fd >= 0 else memory.open(), size, address)
+        except (OSError, OverflowError):
+            raise OSError(errno.EFAULT, "bad address") from None
+        if not data and size:
+            raise OSError(errno.EFAULT, "bad address")
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        memory = self.memory
+        try:
+            done = os.pwrite(memory.fd if memory.fd >= 0 else memory.open(), data, address)
+        except PermissionError:
+            host.process_vm_write(self.tid, address, data)
+            return
+        except (OSError, OverflowError):
+            raise OSError(errno.EFAULT, "bad address") from None
+        if done != len(data):
+            raise OSError(errno.EFAULT, "bad address")
