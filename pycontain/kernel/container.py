@@ -196,7 +196,10 @@ class Container:
 
     def stat_fd(self, task: Task, fd: int) -> tuple[int, Stat]:
         """(device, stat) of a descriptor."""
-        info = self.host_stat_of_fd(task.tid, fd)
+        return self.stat_host(task, self.host_stat_of_fd(task.tid, fd))
+
+    def stat_host(self, task: Task, info: os.stat_result) -> tuple[int, Stat]:
+        """The same, of one that the host describes so."""
         node = self._identify(info)
         if node is not None:
             fs, inode = node.mount.fs, node.inode

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pycontain.kernel.calls import (
     attributes,
     clocks,
+    dirents,
     execute,
     files,
     identity,
@@ -286,6 +287,7 @@ _MODULES = (
     identity,
     process,
     clocks,
+    dirents,
     system,
     socket,
     peer,

@@ -35,6 +35,7 @@ class ImageTree:
         self.inodes: list[Inode | None] = [None, None, self.root]  # by number
         self.layers: list[Layer] = []
         self.packed: dict[int, bytes] = {}  # struct stat by number, kept for the kernel
+        self.packed_entries: dict[int, tuple[bytes, int]] = {}  # (struct linux_dirent64s, how many), likewise
         self.by_host: dict[tuple[int, int], Inode] = {}  # (st_dev, st_ino) of materialised files
 
     @classmethod

@@ -1,10 +1,8 @@
-"""Asking about files: stat family, access, readlink, statfs, getdents, getcwd."""
+"""Asking about files: stat family, access, readlink, statfs, getcwd."""
 
 from __future__ import annotations
 
 import errno
-import os
-from typing import Any
 
 from pycontain.kernel.abi import (
     AT_EACCESS,
@@ -12,12 +10,10 @@ from pycontain.kernel.abi import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
     BLOCK_SIZE,
-    DIRENT64,
     S_IFDIR,
     S_IFLNK,
     S_IFMT,
     STATFS,
-    dirent_type,
     pack_stat,
     pack_statx,
     signed,
@@ -41,8 +37,14 @@ def sys_lstat(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_fstat(task: Task, a: tuple[int, ...]) -> int:
-    dev, info = task.process.container.stat_fd(task, signed(a[0]))
-    task.io.write(a[1], pack_stat(dev, info))
+    container = task.process.container
+    host = container.host_stat_of_fd(task.tid, signed(a[0]))
+    handle = container.handles.find(host.st_dev, host.st_ino)
+    if handle is not None:
+        mount, inode = handle.node
+        task.io.write(a[1], mount.fs.packed_stat(mount.fs.current(inode)))
+    else:
+        task.io.write(a[1], pack_stat(*container.stat_host(task, host)))
     return 0
 
 
@@ -205,59 +207,3 @@ def _statfs(task: Task, mount: Mount, address: int) -> int:
         ),
     )  # fmt: skip
     return 0
-
-
-def sys_getdents64(task: Task, a: tuple[int, ...]) -> int:
-    return _getdents(task, a, _dirent64)
-
-
-def sys_getdents(task: Task, a: tuple[int, ...]) -> int:
-    return _getdents(task, a, _dirent)
-
-
-def _dirent64(ino: int, position: int, kind: int, name: bytes) -> bytes:
-    size = (19 + len(name) + 1 + 7) & ~7
-    return (DIRENT64.pack(ino, position, size, kind) + name).ljust(size, b"\0")
-
-
-def _dirent(ino: int, position: int, kind: int, name: bytes) -> bytes:
-    size = (18 + len(name) + 2 + 7) & ~7
-    head = DIRENT64.pack(ino, position, size, 0)[:18]
-    return (head + name).ljust(size - 1, b"\0") + bytes([kind])
-
-
-def _getdents(task: Task, a: tuple[int, ...], layout: Any) -> int:
-    container = task.process.container
-    info = container.host_stat_of_fd(task.tid, signed(a[0]))
-    handle = container.handles.find(info.st_dev, info.st_ino)
-    if handle is None:
-        fail(errno.ENOTDIR)
-    if handle.path_only:
-        fail(errno.EBADF)
-    mount = handle.node.mount
-    fs = mount.fs
-    position = os.lseek(handle.fd, 0, os.SEEK_CUR)
-    inode = fs.current(handle.node.inode)
-    if inode.nlink == 0:
-        fail(errno.ENOENT)
-    if handle.entries is None or position == 0:
-        if inode.mode & S_IFMT != S_IFDIR:
-            fail(errno.ENOTDIR)
-        up = inode if inode.ino == fs.root.ino else fs.parent(inode)
-        handle.entries = [(b".", inode.ino, S_IFDIR), (b"..", up.ino, S_IFDIR), *fs.names(inode)]
-    size = min(a[2] & 0xFFFFFFFF, 1 << 20)
-    parts: list[bytes] = []
-    total = 0
-    for name, ino, mode in handle.entries[position:]:
-        record = layout(ino, position + 1, dirent_type(mode), name)
-        if total + len(record) > size:
-            if not parts:
-                fail(errno.EINVAL)
-            break
-        parts.append(record)
-        total += len(record)
-        position += 1
-    if parts:
-        task.io.write(a[1], b"".join(parts))
-        os.lseek(handle.fd, position, os.SEEK_SET)
-    return total

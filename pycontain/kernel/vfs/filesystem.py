@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pycontain.kernel.abi import pack_stat
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from socket import socket
 
     from pycontain.kernel.task import Task
+
+
+PackEntries = Callable[["Filesystem", Inode], tuple[bytes, int]]
 
 
 def fail(code: int) -> NoReturn:
@@ -42,6 +46,10 @@ class Filesystem:
     def names(self, directory: Inode) -> list[tuple[bytes, int, int]]:
         """(name, inode number, mode) of every entry but . and .."""
         fail(errno.ENOTDIR)
+
+    def packed_entries(self, directory: Inode, pack: PackEntries) -> tuple[bytes, int] | None:
+        """All of a directory as getdents64 gives it, and the number of entries, where that is worth keeping."""
+        return None
 
     def readlink(self, inode: Inode, task: Task) -> bytes:
         return inode.target or b""

@@ -50,9 +50,10 @@ def directory(run_directory: str) -> str:
 
 
 class Handle:
-    """An open directory. entries: what getdents gives out, a snapshot since the last rewind."""
+    """An open directory. entries: what getdents gives out, a snapshot since the last rewind, or None for the image's
+    own; count: how many they are."""
 
-    __slots__ = ("entries", "fd", "missed", "node", "path_only")
+    __slots__ = ("count", "entries", "fd", "missed", "node", "path_only")
 
     def __init__(self, node: Node, fd: int, path_only: bool) -> None:
         self.node = node
@@ -60,6 +61,7 @@ class Handle:
         self.path_only = path_only
         self.missed = False  # the last collection saw no descriptor of it
         self.entries: list[tuple[bytes, int, int]] | None = None
+        self.count = 0
 
 
 class HandlePool:

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
-from pycontain.kernel.vfs.filesystem import Filesystem
+from pycontain.kernel.vfs.filesystem import Filesystem, PackEntries
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pycontain.kernel.task import Task
 
+MAX_KEPT = 256  # entries of a directory that is kept packed
 OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
 
 
@@ -50,6 +51,16 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
                 for name, child in (directory.children or {}).items()
             ]
         return [(name, child.ino, child.mode) for name, child in (directory.children or {}).items()]
+
+    def packed_entries(self, directory: Inode, pack: PackEntries) -> tuple[bytes, int] | None:
+        """Of a directory of the image, as long as the container has not changed it."""
+        ino = directory.ino
+        if ino in self.changed or ino >= self.image.next_ino or len(directory.children or ()) > MAX_KEPT:
+            return None
+        packed = self.image.packed_entries.get(ino)
+        if packed is None:
+            packed = self.image.packed_entries[ino] = pack(self, directory)
+        return packed
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
         return Tree.open(self, inode, flags)
