@@ -92,3 +92,8 @@ def readable_bytes(fd: int) -> int:
     value = ctypes.c_int()
     _check(_libc.ioctl(fd, ctypes.c_ulong(FIONREAD), ctypes.byref(value)))
     return value.value
+
+
+def bind(fd: int, address: bytes) -> None:
+    """bind(2) with a struct sockaddr as it is."""
+    _check(_libc.bind(fd, address, len(address)))

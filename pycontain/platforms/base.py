@@ -115,6 +115,9 @@ class Platform(Protocol):
     def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
         """Install a descriptor during a call, at a given number if wanted; the call still waits. Closes fd."""
 
+    def take_fd(self, task: Any, fd: int) -> int:
+        """Our own descriptor of what the task has there now. Raises PermissionError where the host forbids it."""
+
     def execute(self, task: Any, program: Program) -> Any:
         """Answer an execve: the task becomes the program. Returns DEFERRED."""
 

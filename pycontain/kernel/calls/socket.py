@@ -10,13 +10,14 @@ connect or bind ever gets into a container. Each one is, for the host, connected
 has gone) or listening, and has a name already: connect(2) answers EISCONN or EINVAL and bind(2) EINVAL, whoever
 calls them and however. Sockets that come from accept(2) are like that by themselves.
 
-Internet addresses are the host's for now. Unix datagram sockets are refused, because sendmsg(2) with an address
+Internet addresses are the host's for now; ports below 1024 can be bound where the kernel itself may do so. Unix datagram sockets are refused, because sendmsg(2) with an address
 could reach the host's; a datagram socketpair is a pair of SOCK_SEQPACKET sockets.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import socket
@@ -24,18 +25,23 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from pycontain.kernel import libc
 from pycontain.kernel.abi import AT_FDCWD, O_CLOEXEC, O_NONBLOCK, S_IFMT, S_IFSOCK, signed
+from pycontain.kernel.credentials import CAP_NET_BIND_SERVICE
 from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Credentials, Key, Name
 from pycontain.kernel.vfs.access import EXECUTE, WRITE, need
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.hostfs import HostFs
+from pycontain.kernel.vfs.proctext import host_text
 from pycontain.kernel.vfs.walk import resolve, resolve_parent
 from pycontain.platforms.base import DEFERRED, NATIVE
 
 SUN_PATH = 108
 TYPE_MASK = 0xF
 NETLINK_ROUTE = 0
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+PRIVILEGED_PORTS = 1024
 RETRY = 0.005  # seconds between tries to connect to a socket whose backlog is full
 PROTOCOL = "system.sockprotoname"  # an attribute of every socket; the names of unix ones start with UNIX
 
@@ -169,7 +175,7 @@ def sys_bind(task: Task, a: tuple[int, ...]) -> Any:
     fd = signed(a[0])
     name = unix_socket(task, fd)
     if name is None:
-        return NATIVE
+        return _bind_port(task, fd, a[1], signed(a[2]))
     path = _address(task, a[1], a[2])
     if path is None or name.bound is not None or name.peer is not None:
         fail(errno.EINVAL)
@@ -187,6 +193,37 @@ def sys_bind(task: Task, a: tuple[int, ...]) -> Any:
     except BaseException:
         new.close()
         raise
+
+
+def _bind_port(task: Task, fd: int, address: int, size: int) -> Any:
+    """An internet port. Programs have no privilege on the host: where the kernel has it, it lends it to those who
+    have it in the container, on a socket that it has looked at itself."""
+    if not 4 <= size <= 128 or not host_binds_ports():
+        return NATIVE
+    data = task.read(address, size)
+    family, port = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data, 2)[0]
+    if family not in INTERNET or not 0 < port < PRIVILEGED_PORTS:
+        return NATIVE
+    if not task.process.credentials.has(CAP_NET_BIND_SERVICE):
+        fail(errno.EACCES)
+    try:
+        own = task.process.container.kernel.platform.take_fd(task, fd)
+    except PermissionError:
+        return NATIVE
+    with socket.socket(fileno=own) as taken:
+        if taken.family not in INTERNET:
+            fail(errno.EINVAL)  # another thread was quicker
+        libc.bind(own, data)
+    return 0
+
+
+@functools.cache
+def host_binds_ports() -> bool:
+    """May the kernel itself bind the host's ports below 1024?"""
+    for line in host_text("self/status").splitlines():
+        if line.startswith(b"CapEff:"):
+            return bool(int(line.split()[1], 16) >> CAP_NET_BIND_SERVICE & 1)
+    return False
 
 
 def _bind_path(task: Task, new: socket.socket, path: bytes) -> Key:

@@ -230,6 +230,13 @@ class TrapPlatform:
         number: int = fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
         return number
 
+    def take_fd(self, task: Any, fd: int) -> int:
+        pidfd = os.pidfd_open(self._tasks[task.tid].memory.pid)
+        try:
+            return host.pidfd_getfd(pidfd, fd)
+        finally:
+            os.close(pidfd)
+
     # -- memory
 
     def read(self, task: Any, address: int, size: int) -> bytes:
