@@ -71,6 +71,21 @@ def _ipc_control(kind: str, number: int, command: int, buffer: ctypes.Array[ctyp
         _libc.msgctl(number, command, pointer)
 
 
+# before glibc 2.34 these were in a library of their own
+_librt = _libc if hasattr(_libc, "mq_open") else ctypes.CDLL("librt.so.1", use_errno=True)
+
+
+def mq_open(name: str, flags: int, attributes: bytes | None) -> int:
+    """A descriptor of a POSIX message queue (mq_open(3)); name without a slash, attributes: struct mq_attr."""
+    mode = ctypes.c_uint(0o600)
+    return _check(_librt.mq_open(b"/" + name.encode(), flags, mode, attributes))
+
+
+def mq_unlink(name: str) -> None:
+    """Remove a queue's name; one that has gone already is no error."""
+    _librt.mq_unlink(b"/" + name.encode())
+
+
 F_SETPIPE_SZ, FIONREAD = 1031, 0x541B
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycontain.kernel import libc
 from pycontain.kernel.abi import signed
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.platforms.base import NATIVE
+from pycontain.unionfs.inode import Inode
 
 if TYPE_CHECKING:
     from pycontain.kernel.container import Container
@@ -34,24 +36,49 @@ IPC_INFO_COMMANDS = (
     20,
 )  # *_INFO, *_STAT by index: they look at all of the host's
 SHM, SEM, MSG = "shm", "sem", "msg"
+MQ = "mq"  # POSIX message queues, see mqueue.py; they have a name of ours instead of a number
+MQ_PREFIX = "pycontain-"
 SHM_HUGETLB = 0o4000
 LIMIT = 512  # objects of one container; the host has 4096 shared memories for everybody (shmmni)
 
 
+class Queue(NamedTuple):
+    """A POSIX message queue. owner: an inode of no file system, which says who may open it."""
+
+    host_name: str
+    owner: Inode
+
+
 class IpcRegister:
-    """The container's objects: (kind, key) and (kind, number). The file names them for the kernel that comes after."""
+    """The container's objects: (kind, key) and (kind, number). The file names them for the kernel that comes after.
+
+    queues: the POSIX ones, by the name that programs know.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self.by_key: dict[tuple[str, int], int] = {}
         self.owned: set[tuple[str, int]] = set()
+        self.queues: dict[bytes, Queue] = {}
 
     def add(self, kind: str, key: int, number: int) -> None:
         self.owned.add((kind, number))
         if key != IPC_PRIVATE:
             self.by_key[kind, key] = number
+        self._note(kind, str(number))
+
+    def _note(self, kind: str, name: str) -> None:
         with open(self._path, "a") as file:
-            file.write(f"{kind} {number} {_boot()}\n")
+            file.write(f"{kind} {name} {_boot()}\n")
+
+    def new_queue(self, name: bytes, owner: Inode) -> Queue:
+        """The host's name is noted first, so that no queue outlives us whatever happens."""
+        queue = self.queues[name] = Queue(MQ_PREFIX + uuid.uuid4().hex, owner)
+        self._note(MQ, queue.host_name)
+        return queue
+
+    def drop_queue(self, name: bytes) -> None:
+        libc.mq_unlink(self.queues.pop(name).host_name)
 
     def remove(self, kind: str, number: int) -> None:
         self.owned.discard((kind, number))
@@ -62,6 +89,8 @@ class IpcRegister:
         """Remove everything."""
         for kind, number in self.owned:
             libc.ipc_remove(kind, number)
+        for name in list(self.queues):
+            self.drop_queue(name)
         self.owned.clear()
         self.by_key.clear()
         if os.path.exists(self._path):
@@ -84,6 +113,8 @@ def remove_left_over(path: str) -> None:
             kind, number, boot = [*line.split(), "", "", ""][:3]
             if kind in (SHM, SEM, MSG) and number.isdigit() and boot == _boot():
                 libc.ipc_remove(kind, int(number))
+            elif kind == MQ and number.startswith(MQ_PREFIX):
+                libc.mq_unlink(number)
     os.unlink(path)
 
 
