@@ -93,6 +93,11 @@ def discard(engine: Engine, container: Container) -> None:
     """Delete the container's directory and give its name back. It must not be running."""
     from shutil import rmtree  # imports the compression modules; not needed by run, whose kernel does this
 
+    objects = os.path.join(container.directory, "ipc")
+    if os.path.exists(objects):  # of a kernel that was killed
+        from pycontain.kernel.calls.ipc import remove_left_over
+
+        remove_left_over(objects)
     names.release(engine.root, container.name, container.id)
     trash = os.path.join(engine.root, "tmp", f"container-{container.id[:16]}-{os.getpid()}")
     os.makedirs(os.path.dirname(trash), exist_ok=True)
