@@ -261,8 +261,6 @@ _REFUSED = {
 }
 
 _PARTIAL = {
-    "open": "O_TMPFILE answers EOPNOTSUPP",
-    "openat": "O_TMPFILE answers EOPNOTSUPP",
     "openat2": "O_CREAT together with RESOLVE_ flags answers EOPNOTSUPP",
     "renameat2": "RENAME_WHITEOUT answers EINVAL",
     "socket": "AF_UNIX datagram sockets and raw sockets are refused",

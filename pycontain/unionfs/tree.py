@@ -1,9 +1,4 @@
-"""A writable union tree: an image's merged tree and one container's changes on top.
-
-A changed inode is a copy under the same number, kept in `changed`; every lookup asks there first. So the
-image's inodes stay shared, a hard link of the image stays one file whichever name changed it, and what has
-changed is known without a walk.
-"""
+"""A writable union tree: a view of an image and a container's changes, with the operations that change it."""
 
 from __future__ import annotations
 
@@ -11,176 +6,17 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-from pycontain.unionfs import journal as journals
-from pycontain.unionfs import records
-from pycontain.unionfs.copying import copy_bytes
-from pycontain.unionfs.image import MAX_LINKS, ImageTree
-from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode, Stat
+from pycontain.unionfs.contents import Contents
+from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode
+from pycontain.unionfs.view import failure
 
 NAME_MAX, PATH_MAX = 255, 4096
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
-OPEN_FLAGS = (
-    os.O_ACCMODE
-    | os.O_APPEND
-    | os.O_NONBLOCK
-    | os.O_DIRECT
-    | os.O_SYNC
-    | os.O_DSYNC
-    | os.O_TRUNC
-    | os.O_NOATIME
-    | os.O_NOFOLLOW  # harmless, and F_GETFL shows it
-    | os.O_ASYNC
-)
 
 
-def failure(code: int) -> OSError:
-    return OSError(code, os.strerror(code))
-
-
-class Tree:
-    """See the module. Every operation raises OSError with the errno that the system call would give;
-    who may do it is the caller's business."""
-
-    def __init__(self, image: ImageTree, directory: str | None = None, *, journal: bool = False) -> None:
-        """directory holds the backing files (files/) and the journal; None for a tree that is only read."""
-        self.image = image
-        self.changed: dict[int, Inode] = {}
-        self.by_host: dict[tuple[int, int], Inode] = {}
-        self.directory = directory
-        self.generation = 0  # grows with every change of a name or of a directory's permissions
-        self._next_ino = image.next_ino
-        self._journal: journals.Journal | None = None
-        self.files = ""
-        self._reached = (0, "")  # see reach()
-        if directory is not None:
-            self.files = os.path.join(directory, "files")
-            os.makedirs(self.files, mode=0o700, exist_ok=True)
-            if journal:
-                self._journal = journals.Journal(os.path.join(directory, "journal"))
-
-    @classmethod
-    def load(cls, image: ImageTree, directory: str, *, journal: bool = False) -> Tree:
-        """The tree that a directory's journal describes."""
-        tree = cls(image, directory)
-        replay = records.Replay(image, tree.changed)
-        for record in journals.read(os.path.join(directory, "journal")):
-            replay.apply(record)
-        tree._next_ino = replay.next_ino
-        if journal:
-            tree._journal = journals.Journal(os.path.join(directory, "journal"))
-        return tree
-
-    # -- reading
-
-    @property
-    def root(self) -> Inode:
-        return self.changed.get(self.image.root.ino, self.image.root)
-
-    def current(self, inode: Inode) -> Inode:
-        """The inode as this tree has it now."""
-        return self.changed.get(inode.ino, inode)
-
-    def lookup(self, directory: Inode, name: bytes) -> Inode | None:
-        child = directory.children.get(name)  # type: ignore[union-attr]
-        return None if child is None else self.changed.get(child.ino, child)
-
-    def parent(self, inode: Inode) -> Inode:
-        return self.current(inode.parent or self.root)
-
-    def walk(self, path: bytes, *, follow: bool = True) -> Inode:
-        """The inode at an absolute path inside the tree; never leaves it. Raises ENOENT, ENOTDIR, ELOOP."""
-        todo = [p for p in path.split(b"/") if p and p != b"."]
-        node, links = self.root, 0
-        while todo:
-            name = todo.pop(0)
-            if node.children is None:
-                raise failure(errno.ENOTDIR)
-            if name == b"..":
-                node = self.parent(node)
-                continue
-            child = self.lookup(node, name)
-            if child is None:
-                raise failure(errno.ENOENT)
-            if child.is_symlink and (todo or follow):
-                links += 1
-                if links > MAX_LINKS:
-                    raise failure(errno.ELOOP)
-                target = child.target or b""
-                todo[:0] = [p for p in target.split(b"/") if p and p != b"."]
-                if target[:1] == b"/":
-                    node = self.root
-                continue
-            node = child
-        return node
-
-    def path_of(self, inode: Inode) -> bytes:
-        """An absolute path of the inode (the name it was last known by)."""
-        parts: list[bytes] = []
-        node = self.current(inode)
-        while node.ino != self.image.root.ino:
-            parts.append(node.name)
-            node = self.parent(node)
-        return b"/" + b"/".join(reversed(parts))
-
-    def stat(self, inode: Inode) -> Stat:
-        inode = self.current(inode)
-        size, atime, mtime, ctime = inode.size, inode.atime, inode.mtime, inode.ctime
-        blocks = (size + 511) >> 9
-        if inode.content is None and inode.mode & 0o170000 == stat.S_IFREG:
-            try:
-                host = os.stat(self._own_path(inode))
-            except FileNotFoundError:
-                pass  # unlinked, and asked for by a stale reference
-            else:
-                size, blocks, atime, mtime = host.st_size, host.st_blocks, host.st_atime_ns, host.st_mtime_ns
-                ctime = max(ctime, host.st_ctime_ns)
-        return Stat(
-            inode.ino,
-            inode.mode,
-            inode.nlink,
-            inode.uid,
-            inode.gid,
-            inode.rdev,
-            size,
-            blocks,
-            atime,
-            mtime,
-            ctime,
-        )
-
-    def open(self, inode: Inode, flags: int) -> int:
-        """A host descriptor for a regular file's bytes, close-on-exec. Copies up before the first write."""
-        inode = self.current(inode)
-        write = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
-        flags = flags & OPEN_FLAGS | os.O_CLOEXEC | os.O_NOCTTY
-        if inode.content is None:
-            with self._pinned(inode) as path:
-                fd = os.open(path, flags)
-            host = os.fstat(fd)
-            self.by_host[host.st_dev, host.st_ino] = inode
-            return fd
-        if write:
-            self._copy_up(inode, keep=not flags & os.O_TRUNC)
-            return self.open(inode, flags)
-        fd = self._open_lower(inode, flags & ~os.O_NOATIME)
-        host = os.fstat(fd)
-        owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
-        key = host.st_dev, host.st_ino
-        self.image.by_host[key] = owner or inode
-        self.by_host.pop(key, None)  # of an own file that has gone, whose number the host has used again
-        return fd
-
-    def by_descriptor(self, dev: int, ino: int) -> Inode | None:
-        """The inode whose backing file has this host identity."""
-        found = self.by_host.get((dev, ino)) or self.image.by_host.get((dev, ino))
-        return None if found is None else self.current(found)
-
-    def read_bytes(self, inode: Inode) -> bytes:
-        with open(self.open(inode, os.O_RDONLY), "rb") as file:
-            return file.read()
+class Tree(Contents):
+    """See the module."""
 
     # -- changing names
 
@@ -230,6 +66,10 @@ class Tree:
         inode = self._own(inode)
         if inode.children is not None:
             raise failure(errno.EPERM)
+        if inode.nlink == 0:
+            if not self.linkable(inode):
+                raise failure(errno.ENOENT)
+            self._name_contents(inode)
         inode.nlink += 1
         inode.ctime = time.time_ns()
         self._record(inode)
@@ -345,13 +185,6 @@ class Tree:
         inode.ctime = time.time_ns()
         self._record(inode)
 
-    def truncate(self, inode: Inode, size: int) -> None:
-        inode = self.current(inode)
-        if inode.content is not None:
-            self._copy_up(inode, keep=size > 0)
-        with self._pinned(inode) as path:
-            os.truncate(path, size)
-
     def write_bytes(
         self, directory: Inode, name: bytes, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> Inode:
@@ -364,66 +197,7 @@ class Tree:
             file.write(data)
         return inode
 
-    def reach(self, inode: Inode, path: str) -> None:
-        """A file without a name is used next; path: the /proc/PID/fd/N of a host descriptor that has it open."""
-        self._reached = inode.ino, path
-
-    def _own_path(self, inode: Inode) -> str:
-        """Where this tree's own bytes of a regular file are."""
-        if inode.nlink == 0 and self._reached[0] == inode.ino:
-            return self._reached[1]
-        return f"{self.files}/{inode.ino}"
-
-    @contextmanager
-    def _pinned(self, inode: Inode) -> Iterator[str]:
-        """The same for calls that change something: what a descriptor of others names may change meanwhile."""
-        path = self._own_path(inode)
-        if inode.nlink:
-            yield path
-            return
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            host = os.fstat(fd)
-            found = self.by_host.get((host.st_dev, host.st_ino))
-            if found is None or found.ino != inode.ino:
-                raise failure(errno.ENOENT)
-            yield f"/proc/self/fd/{fd}"
-        finally:
-            os.close(fd)
-
-    def backing(self, inode: Inode) -> str:
-        """The host path that stands for this tree's own inode (a regular file, FIFO or socket)."""
-        return f"{self.files}/{inode.ino}"
-
-    def on_change(self, wake: Callable[[], None]) -> None:
-        """wake() is called when there is something to sync() again."""
-        if self._journal is not None:
-            self._journal.wake = wake
-
-    def sync(self) -> None:
-        if self._journal is not None:
-            self._journal.sync()
-
-    def close(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-
     # -- inner
-
-    def _new(self, mode: int, uid: int, gid: int) -> Inode:
-        inode = Inode(self._next_ino, mode, uid, gid, time.time_ns())
-        self._next_ino += 1
-        return inode
-
-    def _own(self, inode: Inode) -> Inode:
-        """The inode in a form that may be changed."""
-        mine = self.changed.get(inode.ino)
-        if mine is None:
-            if inode.ino >= self.image.next_ino:
-                return inode  # an own inode that was unlinked, still open somewhere
-            mine = self.changed[inode.ino] = inode.copy()
-        return mine
 
     def _check_name(self, name: bytes) -> None:
         if len(name) > NAME_MAX:
@@ -501,52 +275,3 @@ class Tree:
             if node.ino == self.image.root.ino:
                 return
             node = self.parent(node)
-
-    def _lower_path(self, inode: Inode) -> str:
-        content = inode.content
-        if isinstance(content, str):
-            return content
-        layer, number = content
-        path: str = layer.materialise(number)
-        if inode.ino < self.image.next_ino:
-            lower = self.image.inodes[inode.ino]
-            if lower is not None and lower.content == content:
-                lower.content = path
-        inode.content = path
-        return path
-
-    def _open_lower(self, inode: Inode, flags: int) -> int:
-        try:
-            return os.open(self._lower_path(inode), flags)
-        except FileNotFoundError:
-            if isinstance(inode.content, HostFile):
-                raise
-            # the layer was removed and came back (rmi, load) since its file was materialised
-            directory, number = os.path.split(inode.content)
-            for layer in self.image.layers:
-                if os.path.dirname(directory) == layer.path:
-                    return os.open(layer.materialise(int(number)), flags)
-            raise
-
-    def _copy_up(self, inode: Inode, keep: bool) -> None:
-        """Give a regular file of the image its own bytes; keep: with what it holds now."""
-        target = f"{self.files}/{inode.ino}"
-        out = os.open(target + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            if keep and inode.size:
-                source = self._open_lower(inode, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    copy_bytes(source, out)
-                finally:
-                    os.close(source)
-            os.utime(out, ns=(inode.atime, inode.mtime))
-        finally:
-            os.close(out)
-        os.rename(target + "~", target)
-        inode = self._own(inode)
-        inode.content = None
-        self._record(inode)
-
-    def _record(self, inode: Inode) -> None:
-        if self._journal is not None:
-            self._journal.append(records.of_inode(inode))

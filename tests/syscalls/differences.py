@@ -14,7 +14,6 @@ DIFFERENCES: dict[str, str] = {
     "contents/locks_and_copy_up": "a reader of before the first write has another file open, as on overlayfs",
     "contents/locks_of_directories": "every open of a directory is an object of its own to the host",
     "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
-    "contents/unnamed_temporary_files": "O_TMPFILE answers EOPNOTSUPP",
     "executing/deleted_program": "/proc/PID/exe is the path at the time of execve",
     "executing/scripts": "an empty interpreter's name after #! is ENOENT, not EACCES",
     "identity/groups_given_twice": "supplementary groups are a set",

@@ -88,8 +88,8 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
 
 def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: int = 0) -> Any:
     flags &= VALID_FLAGS
-    if flags & O_TMPFILE_BIT and flags & O_DIRECTORY:
-        fail(errno.EOPNOTSUPP)  # callers fall back to a name that they unlink
+    if flags & O_TMPFILE_BIT and not flags & O_PATH:
+        return _open_unnamed(task, resolve(task, dirfd, path), flags, mode)
     if flags & O_CREAT and flags & O_DIRECTORY and not flags & O_PATH:
         fail(errno.EINVAL)  # as since Linux 6.4: it never made a directory
     follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
@@ -124,6 +124,25 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
             target = path_of(task.process.files.root, directory).rstrip(b"/") + b"/" + target
         return open_path(task, AT_FDCWD, target, flags, mode, links + 1)
     return _create_in(task, directory, name, flags, mode)
+
+
+def _open_unnamed(task: Task, directory: Node, flags: int, mode: int) -> Any:
+    """O_TMPFILE: a file in a directory that has no name there, and may get one by linkat(2) unless O_EXCL."""
+    if flags & O_CREAT or not flags & O_DIRECTORY or flags & O_ACCMODE not in (os.O_WRONLY, os.O_RDWR):
+        fail(errno.EINVAL)
+    mount, parent = directory
+    if parent.mode & S_IFMT != S_IFDIR:
+        fail(errno.ENOTDIR)
+    if mount.read_only:
+        fail(errno.EROFS)
+    if parent.nlink == 0:
+        fail(errno.ENOENT)
+    who = task.process.credentials
+    need(parent, who, WRITE | EXECUTE)
+    gid = parent.gid if parent.mode & 0o2000 else who.fsgid
+    mode = new_mode(parent, who, mode & 0o7777 & ~task.process.files.umask)
+    _, fd = mount.fs.open_unnamed(mode, who.fsuid, gid, flags, not flags & O_EXCL)
+    return task.process.container.kernel.platform.send_fd(task, fd, bool(flags & O_CLOEXEC))
 
 
 def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) -> Any:

@@ -164,7 +164,7 @@ def _link(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) 
     _enterable(task, directory)
     if source.inode.mode & S_IFMT == S_IFDIR:
         fail(errno.EPERM)
-    if source.inode.nlink == 0:
+    if source.inode.nlink == 0 and not source.mount.fs.linkable(source.inode):
         fail(errno.ENOENT)
     inode = directory.mount.fs.link(source.inode, directory.inode, name)
     _created(task, directory, name, inode)

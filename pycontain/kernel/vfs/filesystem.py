@@ -90,6 +90,14 @@ class Filesystem:
     def create(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
         fail(errno.EACCES)
 
+    def open_unnamed(self, mode: int, uid: int, gid: int, flags: int, linkable: bool) -> tuple[Inode, int]:
+        """A regular file without a name and a host descriptor for it (O_TMPFILE)."""
+        fail(errno.EOPNOTSUPP)
+
+    def linkable(self, inode: Inode) -> bool:
+        """Does the inode, which has no name, wait for one?"""
+        return False
+
     def mkdir(self, directory: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
         fail(errno.EPERM)
 

@@ -10,6 +10,7 @@ import os
 
 from probe import (
     ALICE,
+    AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_FOLLOW,
     as_user,
@@ -476,8 +477,44 @@ def unnamed_temporary_files() -> None:
 
 
 @case
+def unnamed_files() -> None:
+    """O_TMPFILE: what it refuses, what the file looks like, and how it gets its names."""
+    os.mkdir("d", 0o755)
+    put("f", b"old")
+    flags = os.O_TMPFILE | os.O_RDWR
+    tell("to read", os.open, "d", os.O_TMPFILE | os.O_RDONLY)
+    tell("a file", os.open, "f", flags)
+    tell("nothing", os.open, "none", flags)
+    tell("without O_DIRECTORY", os.open, "d", flags & ~os.O_DIRECTORY)
+    os.umask(0o027)
+    fd = os.open("d", flags, 0o6777)
+    os.write(fd, b"bytes")
+    info = os.fstat(fd)
+    print(oct(info.st_mode), info.st_nlink, info.st_size, os.listdir("d"))
+    os.fchmod(fd, 0o640)
+    os.ftruncate(fd, 3)
+    os.setxattr(fd, "user.a", b"1")
+    link = b"/proc/self/fd/%d" % fd
+    tell("over a file", raw, "linkat", AT_FDCWD, link, AT_FDCWD, b"f", AT_SYMLINK_FOLLOW)
+    tell("name", raw, "linkat", AT_FDCWD, link, AT_FDCWD, b"d/one", AT_SYMLINK_FOLLOW)
+    tell("second name", raw, "linkat", fd, b"", AT_FDCWD, b"d/two", AT_EMPTY_PATH)
+    look("d/one", "d/two")
+    print(get("d/two"), os.getxattr("d/one", "user.a"), os.path.samefile("d/one", "d/two"))
+    os.write(fd, b"+")
+    print(get("d/one"), os.fstat(fd).st_nlink)
+    os.unlink("d/one")
+    os.unlink("d/two")
+    tell("gone", raw, "linkat", AT_FDCWD, link, AT_FDCWD, b"d/three", AT_SYMLINK_FOLLOW)
+    print(os.fstat(fd).st_nlink, os.pread(fd, 9, 0))
+    fd = os.open("d", flags | os.O_EXCL)
+    tell("never", raw, "linkat", AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, b"d/x", AT_SYMLINK_FOLLOW)
+    os.chmod("d", 0o755)
+    as_user(ALICE, lambda: tell("alice", os.open, "d", flags))
+    print(os.listdir("d"))
+
+
+@case
 def temporary_files_of_python() -> None:
-    """What falls back where O_TMPFILE is not there."""
     import tempfile
 
     with tempfile.TemporaryFile(dir=".") as file:

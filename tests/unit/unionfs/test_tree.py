@@ -260,3 +260,29 @@ def test_the_generation_grows_with_names(tree: Tree) -> None:
         change()
         assert tree.generation not in seen
         seen.add(tree.generation)
+
+
+def test_a_file_made_without_a_name_gets_one(tree: Tree, image: ImageTree, tmp_path: Path) -> None:
+    inode, fd = tree.open_unnamed(0o640, 7, 8, os.O_RDWR, True)
+    os.write(fd, b"bytes")
+    assert tree.changed == {}
+    for name in (b"one", b"two"):
+        tree.reach(inode, f"/proc/self/fd/{fd}")
+        tree.link(inode, tree.walk(b"/home"), name)
+    os.close(fd)
+    tree.sync()
+    again = Tree.load(image, str(tmp_path / "container"))
+    for view in (tree, again):
+        found = view.walk(b"/home/two")
+        assert view.read_bytes(found) == b"bytes"
+        assert (stat.S_IMODE(found.mode), found.uid, found.gid, found.nlink) == (0o640, 7, 8, 2)
+        assert view.walk(b"/home/one") is found
+
+
+def test_a_file_that_is_never_to_have_a_name_gets_none(tree: Tree) -> None:
+    inode, fd = tree.open_unnamed(0o600, 0, 0, os.O_WRONLY, False)
+    tree.reach(inode, f"/proc/self/fd/{fd}")
+    refused(errno.ENOENT, tree.link, inode, tree.walk(b"/home"), b"name")
+    os.close(fd)
+    assert os.listdir(tree.files) == []
+    assert tree.changed == {}
