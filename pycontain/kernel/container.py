@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import host_stat
 from pycontain.kernel.calls.ipc import IpcRegister
+from pycontain.kernel.datagrams import Datagrams
 from pycontain.kernel.inotify import Watches
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.task import Process, Task
@@ -57,6 +58,7 @@ class Container:
         self.started_at = time.time_ns()
         self.bounding = 0
         self.sockets = UnixSockets()
+        self.datagrams = Datagrams(kernel.loop)
         self.paused = False
         self._zombies: dict[int, tuple[Process, bytes]] = {}
         self.limits = Limits(self, {})

@@ -334,6 +334,7 @@ class Server:
         container.root_fs.close()
         container.ipc.close()
         container.watches.close()
+        container.datagrams.close()
         container.handles.close()
         container.devpts.close()
         if running.log is not None:

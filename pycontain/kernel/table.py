@@ -22,9 +22,9 @@ from pycontain.kernel.calls import (
     ipc,
     mqueue,
     names,
-    peer,
     process,
     socket,
+    sockopt,
     stat,
     system,
     watch,
@@ -292,7 +292,7 @@ _MODULES = (
     dirents,
     system,
     socket,
-    peer,
+    sockopt,
     execute,
 )
 SCHEDULING = [

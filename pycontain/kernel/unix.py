@@ -28,7 +28,7 @@ STRANGER = Credentials(0, OVERFLOW_ID, OVERFLOW_ID)  # outside the container, or
 
 class Name(NamedTuple):
     """A socket. bound, peer: sun_path as the program gave it, b"" for a peer without a name; None: not bound, not
-    connected. key: where others find it, if it is bound."""
+    connected. key: where others find it, if it is bound. options: what was set at level SOL_SOCKET."""
 
     kind: int
     who: Credentials
@@ -37,6 +37,7 @@ class Name(NamedTuple):
     key: Key | None = None
     other: Credentials | None = None  # of the one who listened, or who made the pair
     listening: bool = False
+    options: tuple[tuple[int, bytes], ...] = ()
 
 
 class UnixSockets:
@@ -66,10 +67,14 @@ class UnixSockets:
         name = self._names.get(self._bound.get(key, 0))
         return name is None or name.key != key or name.listening
 
-    def listener(self, key: Key) -> Credentials:
-        """Who listens there; a stranger if it is not the container's socket."""
-        name = self._names.get(self._bound.get(key, 0))
-        return STRANGER if name is None else name.who
+    def listener(self, key: Key) -> Name | None:
+        """Who listens there; None if it is not the container's socket."""
+        return self._names.get(self._bound.get(key, 0))
+
+    def name_of(self, key: Key | None) -> bytes | None:
+        """What the container calls the socket that is bound there."""
+        name = None if key is None else self.listener(key)
+        return None if name is None else name.bound
 
     def inside(self) -> dict[int, bytes | None]:
         """The addresses of all, by inode number, for /proc/net/unix."""

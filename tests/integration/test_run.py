@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -189,3 +190,19 @@ def test_several_containers_on_one_kernel(pycontain: CommandLine, container: Cal
     seen = pycontain("exec", "many1", "sh", "-c", "ls /proc | grep -c '^[0-9]'; readlink /proc/1/exe").stdout
     assert re.match(r"[1-4]\n", seen)  # sleep, sh, ls, grep: its own only
     assert pycontain("exec", "many1", "sh", "-c", "cat /proc/1/comm").stdout == "sleep\n"
+
+
+def test_datagrams_to_a_socket_of_the_host(pycontain: CommandLine, tmp_path: Path) -> None:
+    """What `-v /dev/log:/dev/log` is for."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(tmp_path / "log"))
+        log.settimeout(10)
+        os.chmod(tmp_path / "log", 0o777)
+        program = (
+            "import logging.handlers as h, logging, socket;"
+            "logging.getLogger().addHandler(h.SysLogHandler('/dev/log'));"
+            "logging.warning('by connect');"
+            "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'by sendto', '/dev/log')"
+        )
+        pycontain("run", "--rm", "-v", f"{tmp_path}/log:/dev/log", BASE, "python3", "-c", program)
+        assert {log.recv(100).strip(b"\0") for _ in range(2)} == {b"<12>by connect", b"by sendto"}

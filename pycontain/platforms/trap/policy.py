@@ -46,7 +46,10 @@ NATIVE_PRCTL = (
 )  # fmt: skip
 PRIO_USER = 2  # every process of the host's user
 NEGATIVE = 0x80000000
-PEER_OPTIONS = (17, 59, 77)  # SO_PEERCRED SO_PEERGROUPS SO_PEERPIDFD: of a unix socket they name processes
+# SO_PEERCRED SO_PEERGROUPS SO_PEERPIDFD: of a unix socket they name processes; SO_TYPE: a datagram one is none
+PEER_OPTIONS = (17, 59, 77, 3)
+# SO_SNDBUF SO_RCVBUF SO_PASSCRED SO_RCVLOWAT, and both numbers of SO_RCVTIMEO and SO_SNDTIMEO: kept for a unix socket
+KEPT_OPTIONS = (7, 8, 16, 18, 20, 21, 66, 67)
 AF_INET, AF_INET6 = 2, 10
 
 
@@ -78,6 +81,10 @@ def rules(
     out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))
     out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
     out["getsockopt"] = Rule(RET_ALLOW, (Test(2, PEER_OPTIONS, RET_NOTIFY),))
+    out["setsockopt"] = Rule(RET_ALLOW, (Test(2, KEPT_OPTIONS, RET_NOTIFY),))
+    out["sendto"] = Rule(
+        RET_NOTIFY, (Test(4, (0,), RET_ALLOW, wide=True),)
+    )  # by its address it may name a socket
     for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,11 +47,12 @@ static socklen_t address(struct sockaddr_un *to, const char *path, int abstract)
 
 /* -- a descriptor that is now an internet socket, now a unix one */
 
-static int shared_fd, inet_socket, unix_sockets[5];
+static int shared_fd, inet_socket, unix_sockets[6];
+static volatile unsigned swaps;
 
 static void *swap_sockets(void *unused) {
-    for (unsigned i = 0; !stop; i++) {
-        dup2(unix_sockets[i % 5], shared_fd);
+    for (unsigned i = 0; !stop; swaps = ++i) {
+        dup2(unix_sockets[i % 6], shared_fd);
         dup2(inet_socket, shared_fd);
     }
     return 0;
@@ -75,6 +77,7 @@ static void sockets(void) {
     unix_sockets[3] = pair[0];
     socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
     unix_sockets[4] = pair[1];
+    unix_sockets[5] = socket(AF_UNIX, SOCK_DGRAM, 0);
     shared_fd = dup(inet_socket);
     pthread_t thread;
     start(&thread, swap_sockets);
@@ -85,6 +88,8 @@ static void sockets(void) {
         struct msghdr message = {to, size, &part, 1};
         struct mmsghdr messages[2] = {{message, 0}, {message, 0}};
         int result;
+        if (i % 16 == 0) /* on a busy machine the other thread may not get to run */
+            for (unsigned before = swaps; swaps == before;) sched_yield();
         switch (i >> 1 & 7) {
         case 0: result = syscall(SYS_sendto, shared_fd, "hello", 5, MSG_NOSIGNAL | MSG_DONTWAIT, to, size); break;
         case 1: result = sendmsg(shared_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); break;

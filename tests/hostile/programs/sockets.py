@@ -37,14 +37,16 @@ for target in (path, path + ".dgram", abstract, abstract + ".dgram"):
     attempt(f"connect of sequenced packets to {shown}", lambda: new(SEQUENCED).connect(target))
     attempt(f"a datagram socket to {shown}", lambda: new(DATAGRAM).sendto(b"x", target))
     for kind in (1, 2, 3, 5):
-        attempt(
-            f"a socket of kind {kind}", lambda: socket.socket(socket.AF_UNIX, kind), lambda r: kind in (1, 5)
-        )
+        attempt(f"a socket of kind {kind}", lambda: socket.socket(socket.AF_UNIX, kind), lambda r: True)
         ends = attempt(f"a pair of kind {kind}", lambda: raw(kind), lambda r: True)
         if ends is None:
             continue
         attempt(f"connect of a pair {kind} to {shown}", lambda: ends[0].connect(target))
-        attempt(f"bind of a pair {kind} to {shown}", lambda: ends[0].bind(target + "-planted"))
+        attempt(
+            f"bind of a pair {kind} to {shown}",
+            lambda: ends[0].bind(target + "-planted"),
+            lambda r: kind in (2, 3) and target[0] == "\0",  # a name of the container's own
+        )
         attempt(f"message of a pair {kind} to {shown}", lambda: send(ends[0], target), lambda r: True)
         ends[1].close()
         attempt(f"connect of a lonely pair {kind} to {shown}", lambda: ends[0].connect(target))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import os
 import select
+import signal
 import socket
 import struct
 import threading
@@ -191,21 +193,124 @@ def datagram_pair_ends() -> None:
 
 @case
 def datagrams() -> None:
-    server = outcome(socket.socket, UNIX, DGRAM)
-    if isinstance(server, str):
-        print(server)
-        return
+    server = socket.socket(UNIX, DGRAM)
     server.bind("dgram")
+    look("dgram")
     client = socket.socket(UNIX, DGRAM)
+    print(client.type == DGRAM, repr(client.getsockname()))
     client.sendto(b"hello", "dgram")
-    print(server.recvfrom(10))
+    client.sendto(b"second", "./dgram")
+    print(server.recv(3), server.recv(10))
     client.bind("client")
     client.connect("dgram")
+    print(client.getsockname(), client.getpeername())
     client.send(b"again")
-    print(server.recvfrom(10))
+    client.sendmsg([b"in ", b"parts"])
+    print(server.recv(10), server.recv(20))
     server.sendto(b"back", "client")
-    print(client.recvfrom(10))
+    print(client.recv(10))
+    tell("empty queue", client.recv, 10, socket.MSG_DONTWAIT)
     tell("missing", client.sendto, b"x", "no")
+    put("file")
+    tell("no socket", client.sendto, b"x", "file")
+    tell("of another kind", lambda: listener("stream") and client.connect("stream"))
+    tell("taken", socket.socket(UNIX, DGRAM).bind, "dgram")
+    tell("listen", server.listen)
+    tell("too long", client.sendto, b"x" * 300000, "dgram")
+
+
+@case
+def datagrams_with_names() -> None:
+    server, client = (socket.socket(UNIX, DGRAM) for _ in range(2))
+    server.bind("\0name")
+    client.connect("\0name")
+    client.send(b"one")
+    print(server.recv(10), server.getsockname(), client.getpeername())
+    libc = ctypes.CDLL(None)
+    print(libc.connect(client.fileno(), bytes(2), 2))
+    tell("no peer any more", client.getpeername)
+    client.connect("\0name")
+    client.send(b"two")
+    print(server.recv(10))
+    r, w = os.pipe()
+    socket.send_fds(client, [b"with a descriptor"], [w])
+    data, fds, _, _ = socket.recv_fds(server, 100, 4)
+    os.write(fds[0], b"through it")
+    print(data, os.read(r, 20))
+    stream = socket.socket(UNIX)
+    stream.bind("\0name")
+    print("names are apart by kind")
+    tell("stream to a datagram socket", lambda: socket.socket(UNIX).connect("\0name"))
+
+
+@case
+def datagrams_between_processes() -> None:
+    server = socket.socket(UNIX, DGRAM)
+    server.bind("dgram")
+
+    def sender(number: int, count: int = 200) -> None:
+        mine = socket.socket(UNIX, DGRAM)
+        mine.connect("dgram")
+        for i in range(count):
+            mine.send(b"%d %d" % (number, i))
+
+    pids = [spawn(sender, number) for number in range(3)]
+    got = [server.recv(100).split() for _ in range(600)]
+    for number in (b"0", b"1", b"2"):
+        print(number, [int(i) for n, i in got if n == number] == list(range(200)))
+    print([waited(pid) for pid in pids])
+    e = select.epoll()
+    e.register(server.fileno(), select.EPOLLIN)
+    print(e.poll(0))
+    child(sender, 4, 1)
+    print(e.poll(5) == [(server.fileno(), select.EPOLLIN)], server.recv(10))
+
+
+@case
+def datagrams_to_who_does_not_read() -> None:
+    """A full queue stops the sender, and goes on when there is room; a server that starts anew is found."""
+    server = socket.socket(UNIX, DGRAM)
+    server.bind("dgram")
+    client = socket.socket(UNIX, DGRAM)
+    client.connect("dgram")
+    client.setblocking(False)
+    sent = 0
+    try:
+        while sent < 100000:
+            client.send(b"%d" % sent)
+            sent += 1
+    except BlockingIOError:
+        print("full", sent > 5)
+    got = 0
+    server.settimeout(0.2)
+    try:
+        while server.recv(100) == b"%d" % got:
+            got += 1
+    except TimeoutError:
+        print("all came, in order", got == sent)
+    server.close()
+    os.unlink("dgram")
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    until(lambda: isinstance(outcome(client.send, b"x"), str))
+    print("the peer has gone")
+    server = socket.socket(UNIX, DGRAM)
+    server.bind("dgram")
+    client = socket.socket(UNIX, DGRAM)
+    client.connect("dgram")
+    client.send(b"anew")
+    print(server.recv(10))
+
+
+@case
+def datagram_senders() -> None:
+    server, client = (socket.socket(UNIX, DGRAM) for _ in range(2))
+    server.bind("dgram")
+    client.bind("client")
+    client.sendto(b"x", "dgram")
+    print(server.recvfrom(10))
+    tell("message with an address", client.sendmsg, [b"y"], [], 0, "dgram")
+    tell("not connected", client.send, b"x")
+    tell("neither", socket.socket(UNIX, DGRAM).send, b"x")
 
 
 @case

@@ -1,0 +1,81 @@
+"""getsockopt(2) and setsockopt(2), where the host does not know all about a unix socket.
+
+SO_PEERCRED, who is at the other end: the host would name the kernel, which connected on a program's behalf, with
+the user who runs it. SO_TYPE: a datagram socket is another one for the host. And what is set on a socket before
+bind(2) or connect(2) is to be set on the one that takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Any
+
+from pycontain.kernel.abi import signed
+from pycontain.kernel.calls.diag import peer_of
+from pycontain.kernel.calls.unixsocket import unix_socket
+from pycontain.kernel.task import Task
+from pycontain.kernel.unix import STRANGER, Credentials, Name
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.platforms.base import NATIVE
+
+MAX_OPTION = 64  # bytes
+SO_TYPE = 3
+SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD = 17, 59, 77
+UCRED = struct.Struct("<iII")
+NOBODY = Credentials(0, 0xFFFFFFFF, 0xFFFFFFFF)  # not connected
+
+
+def sys_getsockopt(task: Task, a: tuple[int, ...]) -> Any:
+    option = signed(a[2])
+    if signed(a[1]) != socket.SOL_SOCKET or option not in (
+        SO_PEERCRED,
+        SO_PEERGROUPS,
+        SO_PEERPIDFD,
+        SO_TYPE,
+    ):
+        return NATIVE
+    fd = signed(a[0])
+    name = unix_socket(task, fd)
+    if name is None or (option == SO_TYPE and name.kind != socket.SOCK_DGRAM):
+        return NATIVE
+    if option not in (SO_PEERCRED, SO_TYPE):
+        fail(errno.ENOPROTOOPT)
+    (room,) = struct.unpack("<i", task.read(a[4], 4))
+    if room < 0:
+        fail(errno.EINVAL)
+    if option == SO_TYPE:
+        data = struct.pack("<i", socket.SOCK_DGRAM)[:room]
+    else:
+        who = _peer(task, fd, name)
+        data = UCRED.pack(task.process.container.inside(who.pid), who.uid, who.gid)[:room]
+    task.write(a[3], data)
+    task.write(a[4], struct.pack("<i", len(data)))
+    return 0
+
+
+def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
+    """Comes here only with options that unixsocket.replace() sets again."""
+    fd, size = signed(a[0]), signed(a[4])
+    if signed(a[1]) == socket.SOL_SOCKET and 0 < size <= MAX_OPTION:
+        container = task.process.container
+        name = unix_socket(task, fd)
+        ino = container.host_stat_of_fd(task.tid, fd).st_ino
+        if name is not None and name.peer is None and container.sockets.find(ino) is name:
+            value = task.read(a[3], size)
+            others = tuple(kept for kept in name.options if kept[0] != signed(a[2]))
+            container.sockets.add(ino, name._replace(options=(*others, (signed(a[2]), value))))
+    return NATIVE
+
+
+def _peer(task: Task, fd: int, name: Name) -> Credentials:
+    if name.listening:
+        return name.who
+    if name.peer is None:
+        return NOBODY
+    if name.other is not None:
+        return name.other
+    container = task.process.container
+    other = container.sockets.find(peer_of(container.host_stat_of_fd(task.tid, fd).st_ino))
+    return STRANGER if other is None else other.who
