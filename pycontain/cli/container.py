@@ -8,7 +8,7 @@ from pycontain.cli.group import VERBS, LazyGroup
 from pycontain.engine.engine import Engine
 
 _NAMES = (
-    "attach commit cp create diff exec export kill logs pause port rename restart rm run start stop top "
+    "attach commit cp create diff exec export kill logs pause port rename restart rm run start stats stop top "
     "unpause wait"
 )
 

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("run:", "Create a container from an image and run its program"),
     "save": ("save:save", "Write images as a tar"),
     "start": ("start:start", "Start containers"),
+    "stats": ("stats:stats", "Show what containers use"),
     "stop": ("stop:stop", "Stop containers"),
     "system": ("system:system", "The verbs that work on everything"),
     "tag": ("tag:tag", "Give an image another name"),

@@ -14,6 +14,17 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def binary_size(count: int) -> str:
+    """ "1.234MiB": powers of 1024, four significant digits (go-units BytesSize)."""
+    value = float(count)
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    for unit in units:
+        if value < 1024 or unit == units[-1]:
+            return f"{value:.4g}{unit}"
+        value /= 1024
+    raise AssertionError
+
+
 def age(seconds: float) -> str:
     """ "5 seconds", "About a minute", "3 hours", "2 weeks" (go-units HumanDuration)."""
     count = int(seconds)

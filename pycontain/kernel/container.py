@@ -16,6 +16,7 @@ from pycontain.kernel.inotify import Watches
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.unix import UnixSockets
+from pycontain.kernel.usage import Usage
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.handles import HandlePool
@@ -62,6 +63,7 @@ class Container:
         self.paused = False
         self._zombies: dict[int, tuple[Process, bytes]] = {}
         self.limits = Limits(self, {})
+        self.usage = Usage(self)
         self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))

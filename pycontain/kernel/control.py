@@ -295,6 +295,11 @@ class KernelClient:
         found: list[dict[str, Any]] = self._ask({"op": "containers"})
         return found
 
+    def stats(self, identities: list[str]) -> list[dict[str, Any]]:
+        """What those of these containers use that run; the fields are in engine/stats.py."""
+        found: list[dict[str, Any]] = self._ask({"op": "stats", "ids": identities})
+        return found
+
     def processes(self, identity: str | None = None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask({"op": "processes", "id": identity})
         return found

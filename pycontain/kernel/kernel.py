@@ -115,7 +115,7 @@ class Kernel:
         process.threads[process.pid] = task
         self.tasks[process.pid] = task
 
-    def exited(self, tid: int, status: int) -> None:
+    def exited(self, tid: int, status: int, usage: resource.struct_rusage | None = None) -> None:
         task = self.tasks.pop(tid, None)
         self.executing.pop(tid, None)
         if task is None:
@@ -125,6 +125,7 @@ class Kernel:
         process.threads.pop(tid, None)
         if tid != process.pid:
             return
+        process.container.usage.died(process, usage)
         process.container.bury(process)
         if process is process.container.init:
             self.kill_all(process.container)

@@ -1,10 +1,10 @@
 """Limits of a container without cgroups: counted and enforced by the kernel itself.
 
 pids      the calls that make tasks come to the kernel, which counts (EAGAIN, as the pids controller answers)
-memory    anonymous and shared memory of all processes, looked at several times a second; above the limit the
-          largest process is killed, as the host's out-of-memory killer does in a cgroup
+memory    anonymous and shared memory of all processes (usage.py), looked at the more often the nearer the limit is;
+          above it the largest process is killed, as the host's out-of-memory killer does in a cgroup
 cpus      processor time of all processes; above the quota every task is held until the period is over
-cpuset, ulimits   the host's own, set on the first process and inherited
+cpuset, ulimits   the host's own, set on the first process and inherited; sched_setaffinity stays within the set
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from pycontain.errors import ContainerError
-from pycontain.kernel.vfs.proctext import host_file
+from pycontain.kernel.usage import host_file_or_nothing
 
 if TYPE_CHECKING:
     from pycontain.kernel.container import Container
     from pycontain.kernel.task import Process
 
-MEMORY_INTERVAL = 0.1
-CPU_INTERVAL = 0.1
+MEMORY_LEAST, MEMORY_MOST = 0.02, 0.25  # seconds between two looks at memory that grows
+MEMORY_IDLE = 0.1  # and at a container that has not run meanwhile: then it costs a microsecond for a process
+FASTEST = 2 << 30  # bytes a second that programs are taken to be able to use up
+CPU_PERIOD = 0.1  # seconds, as cpu.cfs_period_us
 ULIMITS = {
     "core": resource.RLIMIT_CORE,
     "cpu": resource.RLIMIT_CPU,
@@ -42,18 +45,26 @@ ULIMITS = {
 
 
 class Limits:
-    """spec["limits"]: {pids, memory (bytes), nano_cpus, cpuset ([numbers]), ulimits ({name: [soft, hard]})}."""
+    """spec["limits"]: {pids, memory (bytes), nano_cpus, cpuset ([numbers]), ulimits ({name: [soft, hard]})}.
+
+    0, [] and {} are no limit.
+    """
 
     def __init__(self, container: Container, values: dict[str, Any]) -> None:
         self._container = container
-        self.pids = int(values.get("pids") or 0)
-        self.memory = int(values.get("memory") or 0)
-        self.cpus = int(values.get("nano_cpus") or 0) / 1e9
-        self.cpuset = list(values.get("cpuset") or [])
+        self.pids = 0
+        self.memory = 0
+        self.cpus = 0.0
+        self.cpuset: list[int] = []
         self.ulimits = dict(values.get("ulimits") or {})
         self.killed = 0  # processes that the memory limit has cost
+        self.refused = 0  # tasks that the limit of their number has forbidden
+        self.periods = Periods()
+        self._memory_watched = self._cpu_watched = False
         self._used = 0.0
+        self._idle_at = -1.0  # processor time used when memory was last looked at
         self._held = False
+        self._set(values)
         for name, (soft, hard) in self.ulimits.items():
             if name not in ULIMITS:
                 raise ContainerError(
@@ -66,6 +77,22 @@ class Limits:
                     hint=f"soft may not be above hard, hard not above {most}",
                 )
 
+    def _set(self, values: dict[str, Any]) -> None:
+        cpuset = sorted(set(values.get("cpuset") or []))
+        if not set(cpuset) <= host_processors():
+            raise ContainerError(
+                f"cpuset {list_text(cpuset)}: this host has no such processors",
+                hint=f"there are {list_text(sorted(host_processors()))}",
+            )
+        self.pids = int(values.get("pids") or 0)
+        self.memory = int(values.get("memory") or 0)
+        self.cpus = int(values.get("nano_cpus") or 0) / 1e9
+        self.cpuset = cpuset
+
+    def processors(self) -> list[int]:
+        """The numbers of the host's processors that programs may run on."""
+        return self.cpuset or sorted(host_processors())
+
     def resources(self) -> tuple[tuple[int, int, int], ...]:
         """(RLIMIT number, soft, hard) for the launch: only the process itself may set them without privileges."""
         return tuple((ULIMITS[name], int(soft), int(hard)) for name, (soft, hard) in self.ulimits.items())
@@ -73,97 +100,155 @@ class Limits:
     def start(self, process: Process) -> None:
         """Before the process runs its first instruction. Raises ContainerError for what the host refuses."""
         if self.cpuset:
-            try:
-                os.sched_setaffinity(process.pid, self.cpuset)
-            except (OSError, ValueError):
-                shown = ",".join(map(str, self.cpuset))
-                raise ContainerError(f"cpuset {shown}: this host has no such processors") from None
+            self._place(process.pid)
+
+    def _place(self, tid: int) -> None:
+        try:
+            os.sched_setaffinity(tid, self.processors())
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            shown = list_text(self.cpuset)
+            raise ContainerError(f"cpuset {shown}: the host refuses it: {error.strerror}") from None
+
+    def update(self, values: dict[str, Any]) -> None:
+        """Other limits from now on; ulimits stay. Tasks above a new limit of their number go on."""
+        old = self.cpuset
+        self._set(values)
+        if self.cpuset != old:
+            for process in self._container.processes.values():
+                for tid in process.threads:
+                    self._place(tid)
+        self.watch()
 
     def watch(self) -> None:
-        """Begin to look."""
-        loop = self._container.kernel.loop
-        if self.memory:
-            loop.later(MEMORY_INTERVAL, self._look_at_memory)
-        if self.cpus:
-            self._used = self.cpu_seconds()
-            loop.later(CPU_INTERVAL, self._look_at_cpu)
+        """Begin to look, where there is something to look at."""
+        if self.memory and not self._memory_watched:
+            self._memory_watched = True
+            self._idle_at = -1.0
+            self._container.kernel.loop.later(MEMORY_LEAST, self._look_at_memory)
+        if self.cpus and not self._cpu_watched:
+            self._cpu_watched = True
+            self._used = self._container.usage.cpu_seconds()
+            self._container.kernel.loop.later(CPU_PERIOD, self._look_at_cpu)
 
     def may_fork(self) -> bool:
-        if not self.pids:
-            return True
-        return sum(len(p.threads) for p in self._container.processes.values()) < self.pids
+        if self.pids and self._container.usage.tasks() >= self.pids:
+            self.refused += 1
+            return False
+        return True
 
     # -- memory
 
-    def memory_used(self) -> int:
-        """Bytes of anonymous and shared memory."""
-        return sum(_memory_of(pid) for pid in self._container.processes)
-
     def _look_at_memory(self) -> None:
-        container = self._container
-        if not container.processes:
+        container, usage = self._container, self._container.usage
+        if not container.processes or not self.memory:
+            self._memory_watched = False
             return
-        used = {pid: _memory_of(pid) for pid in container.processes}
-        if sum(used.values()) > self.memory:
-            victim = max(used, key=lambda pid: used[pid])
-            self.killed += 1
-            name = container.processes[victim].name
-            print(
-                f"container {container.id[:12]}: memory limit: killed {victim} ({name!r})",
-                file=sys.stderr,
-                flush=True,
-            )
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        container.kernel.loop.later(MEMORY_INTERVAL, self._look_at_memory)
+        delay = MEMORY_MOST
+        ran = usage.cpu_seconds()
+        if ran != self._idle_at:  # what has not run has not grown
+            begun = time.monotonic()
+            used = usage.quick_memory().total
+            if used > self.memory:
+                used = usage.measure_memory().total
+                if used > self.memory:
+                    self._kill_one()
+                    delay = MEMORY_LEAST
+            usage.peak = max(usage.peak, min(used, self.memory))
+            self._idle_at = ran
+            cost = time.monotonic() - begun
+            # as soon as what is left could be used up, but never so often that looking costs more than 5 %
+            delay = min(delay, max(MEMORY_LEAST, 20 * cost, (self.memory - used) / FASTEST))
+        elif self.memory:
+            delay = MEMORY_IDLE
+        container.kernel.loop.later(delay, self._look_at_memory)
+
+    def _kill_one(self) -> None:
+        """End the process whose end helps most; oom_score_adj is heeded as the host's killer does."""
+        container = self._container
+        worth = {pid: self._badness(pid) for pid in container.processes}
+        victim = max(worth, key=lambda pid: worth[pid])
+        if worth[victim] <= 0:
+            return  # every process has asked to be spared (oom_score_adj -1000)
+        self.killed += 1
+        name = container.processes[victim].name
+        print(
+            f"container {container.id[:12]}: memory limit of {self.memory} bytes: killed process {victim} "
+            f"({name.decode('utf-8', 'replace')})",
+            file=sys.stderr,
+            flush=True,
+        )
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def _badness(self, pid: int) -> int:
+        text = host_file_or_nothing(pid, "oom_score_adj")
+        adjustment = int(text) if text else 0
+        if adjustment <= -1000:
+            return 0
+        return max(self._container.usage.memory_of(pid) + adjustment * self.memory // 1000, 1)
 
     # -- processor time
 
-    def cpu_seconds(self) -> float:
-        """Processor time of the processes there are, and of those that they have waited for."""
-        ticks = 0
-        for pid in self._container.processes:
-            try:
-                text = host_file(pid, "stat")
-            except OSError:
-                continue
-            if text:
-                fields = text[text.rindex(b")") + 2 :].split()
-                ticks += sum(
-                    int(field) for field in fields[11:15]
-                )  # own time, and that of children waited for
-        return ticks / os.sysconf("SC_CLK_TCK")
-
     def _look_at_cpu(self) -> None:
         container = self._container
-        if not container.processes:
+        if not container.processes or not self.cpus:
+            if self._held:
+                self._release()
+            self._cpu_watched = False
             return
         loop = container.kernel.loop
         if self._held:
-            self._held = False
-            container.thaw()
-            loop.later(CPU_INTERVAL, self._look_at_cpu)
+            self._release()
+            loop.later(CPU_PERIOD, self._look_at_cpu)
             return
-        now = self.cpu_seconds()
-        excess = max(now - self._used, 0.0) - self.cpus * CPU_INTERVAL
+        now = container.usage.cpu_seconds()
+        used = max(now - self._used, 0.0)
+        excess = used - self.cpus * CPU_PERIOD
         self._used = now
+        self.periods.count += used > 0
         if excess > 0 and not container.paused:
             self._held = True
+            self.periods.throttled += 1
+            self.periods.held_since = time.monotonic()
             container.freeze()
             loop.later(excess / self.cpus, self._look_at_cpu)
         else:
-            loop.later(CPU_INTERVAL, self._look_at_cpu)
+            loop.later(CPU_PERIOD, self._look_at_cpu)
+
+    def _release(self) -> None:
+        self._held = False
+        self.periods.held += time.monotonic() - self.periods.held_since
+        if not self._container.paused:
+            self._container.thaw()
 
 
-def _memory_of(pid: int) -> int:
-    try:
-        text = host_file(pid, "status")
-    except OSError:
-        return 0
-    total = 0
-    for line in text.splitlines():
-        if line.startswith((b"RssAnon:", b"RssShmem:", b"VmSwap:")):
-            total += int(line.split()[1]) * 1024
-    return total
+class Periods:
+    """What cpu.stat tells of a quota: periods in which something ran, those cut short, seconds held."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.throttled = 0
+        self.held = 0.0
+        self.held_since = 0.0
+
+
+def host_processors() -> frozenset[int]:
+    """The processors that the kernel itself may use."""
+    return frozenset(os.sched_getaffinity(0))
+
+
+def list_text(numbers: list[int]) -> str:
+    """cpuset(7)'s list format: [0, 1, 2, 4] -> 0-2,4."""
+    parts: list[str] = []
+    start = None
+    for index, number in enumerate(numbers):
+        if start is None:
+            start = number
+        if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
+            parts.append(str(start) if start == number else f"{start}-{number}")
+            start = None
+    return ",".join(parts)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pycontain.errors import ContainerError, KernelError
-from pycontain.kernel import setup
+from pycontain.kernel import setup, stats
 from pycontain.kernel.connection import Connection
 from pycontain.kernel.container import Container
 from pycontain.kernel.kernel import Kernel
@@ -221,13 +221,14 @@ class Server:
                 "processes": len(r.container.processes),
                 "started": r.container.started_at,
                 "paused": r.container.paused,
-                "memory": r.container.limits.memory_used(),
-                "memory_limit": r.container.limits.memory,
-                "cpu": r.container.limits.cpu_seconds(),
-                "pids": sum(len(p.threads) for p in r.container.processes.values()),
             }
             for r in self.running.values()
         ]
+
+    def op_stats(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """What containers use, of those whose ids are asked for; see engine/stats.py for the fields."""
+        wanted = request.get("ids")
+        return [stats.row(r.container) for key, r in self.running.items() if not wanted or key in wanted]
 
     def op_processes(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
         wanted = request.get("id")
@@ -241,6 +242,8 @@ class Server:
     def _process(self, container: Container, process: Process) -> dict[str, Any]:
         text = host_file(process.pid, "stat")
         fields = text[text.rindex(b")") + 2 :].split() if text else [b"?"] + [b"0"] * 40
+        name = text[text.index(b"(") + 1 : text.rindex(b")")] if text else process.name
+        command = host_file(process.pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
         parent = int(fields[1])
         tick = os.sysconf("SC_CLK_TCK")
         return {
@@ -248,18 +251,23 @@ class Server:
             "pid": container.inside(process.pid),
             "host_pid": process.pid,
             "ppid": container.inside(parent) if parent in container.processes else 0,
+            "pgid": container.inside_or_zero(int(fields[2])),
+            "sid": container.inside_or_zero(int(fields[3])),
+            "foreground": container.inside_or_zero(int(fields[5])) if int(fields[5]) > 0 else 0,
             "uid": process.credentials.euid,
+            "gid": process.credentials.egid,
             "state": fields[0].decode(),
             "threads": len(process.threads),
             "user": self._user_name(container, process.credentials.euid),
             "cpu": (int(fields[11]) + int(fields[12])) / tick,
+            "nice": int(fields[16]),
+            "vsz": int(fields[20]),
             "rss": int(fields[21]) * resource.getpagesize(),
-            "started": process.started,
+            "memory_total": stats.memory_limit(container),
+            "started": time.time_ns() - time.monotonic_ns() + process.started,
             "tty": int(fields[4]),
-            "command": host_file(process.pid, "cmdline")
-            .rstrip(b"\0")
-            .replace(b"\0", b" ")
-            .decode("utf-8", "replace"),
+            "name": name.decode("utf-8", "replace"),
+            "command": (command or b"[" + name + b"]").decode("utf-8", "replace"),
         }
 
     @staticmethod

@@ -141,6 +141,13 @@ class Everything(KernelClient):
     def containers(self) -> list[dict[str, Any]]:
         return (self._kernel.containers() if self._kernel is not None else []) + self._machines.containers()
 
+    def stats(self, identities: list[str]) -> list[dict[str, Any]]:
+        mine = self._kernel.stats(identities) if self._kernel is not None else []
+        try:
+            return mine + self._machines.stats(identities)
+        except KernelError:
+            return mine  # this server does not tell yet: its machines are shown without figures
+
     def processes(self, identity: str | None = None) -> list[dict[str, Any]]:
         if identity is not None:
             return self._connect_to(identity).processes(identity)

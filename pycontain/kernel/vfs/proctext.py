@@ -34,6 +34,16 @@ def host_file(pid: int, name: str) -> bytes:
     return read_host(f"/proc/{pid}/{name}")
 
 
+def host_memory() -> dict[str, int]:
+    """/proc/meminfo of the host: name -> bytes."""
+    values = {}
+    for line in host_text("meminfo").splitlines():
+        name, _, rest = line.partition(b":")
+        number, *unit = rest.split()
+        values[name.decode()] = int(number) * (1024 if unit == [b"kB"] else 1)
+    return values
+
+
 def net_unix(container: Container) -> bytes:
     """The container's own unix sockets, by its names."""
     names = container.sockets.inside()

@@ -14,6 +14,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from resource import struct_rusage
 from typing import Any
 
 from pycontain.errors import PlatformError
@@ -310,7 +311,7 @@ class TrapPlatform:
         """Handle every process event that the host has for us."""
         while True:
             try:
-                tid, status = os.waitpid(-1, os.WNOHANG | host.WALL)
+                tid, status, usage = os.wait4(-1, os.WNOHANG | host.WALL)
             except ChildProcessError:
                 return
             if tid == 0:
@@ -322,7 +323,7 @@ class TrapPlatform:
                 if os.WIFSTOPPED(status):
                     self._stopped(tid, status >> 16, os.WSTOPSIG(status))
                 else:
-                    self._gone(tid, status)
+                    self._gone(tid, status, usage)
             except ProcessLookupError:
                 pass  # killed while stopped: its exit comes next
             except (
@@ -433,7 +434,7 @@ class TrapPlatform:
                 os.kill(tid, signum)
         host.ptrace(host.PTRACE_CONT, tid)
 
-    def _gone(self, tid: int, status: int) -> None:
+    def _gone(self, tid: int, status: int, usage: struct_rusage) -> None:
         self._early.discard(tid)
         traced = self._tasks.pop(tid, None)
         if traced is None:
@@ -441,7 +442,7 @@ class TrapPlatform:
         if traced.memory.pid == tid:
             traced.memory.close()
         if traced.task is not None:
-            self.kernel.exited(tid, status)
+            self.kernel.exited(tid, status, usage)
         if self._early:
             self._orphans()
 

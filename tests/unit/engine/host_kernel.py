@@ -141,6 +141,7 @@ class HostKernel:
         self.specs: list[dict[str, Any]] = []
         self.paused: set[str] = set()
         self.synced: list[str] = []
+        self.figures: dict[str, dict[str, Any]] = {}  # what stats() answers
         self._threads: list[threading.Thread] = []
         self._attached: set[str] = set()
 
@@ -198,6 +199,9 @@ class HostKernel:
 
     def containers(self) -> list[dict[str, Any]]:
         return [{"id": identity, "paused": identity in self.paused} for identity in self.running]
+
+    def stats(self, identities: list[str]) -> list[dict[str, Any]]:
+        return [self.figures[identity] for identity in identities if identity in self.figures]
 
     def kill(self, identity: str, number: int) -> None:
         self._session(identity).signal(number)
