@@ -6,7 +6,7 @@ from pycontain.cli.options import UsageError, Values
 from pycontain.engine.mounts import parse_size
 
 RUNTIMES = ("vm", "uml")
-LEAST_MEMORY = 96
+LEAST_MEMORY, LEAST_UML_MEMORY = 96, 32
 """MiB that a guest's kernel needs to boot."""
 
 
@@ -15,16 +15,12 @@ def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[
     if runtime not in RUNTIMES:
         raise UsageError(f"{verb}: --runtime {runtime}: there is no such one", hint="there are vm and uml")
     if runtime == "uml":
-        raise UsageError(
-            f"{verb}: --runtime uml is not there yet", hint="--runtime vm works without KVM, too"
-        )
-    settings: dict[str, object] = {"accel": values.text("vm_accel") or "auto", "memory": 128, "cpus": 1}
-    memory = values.text("memory")
-    if memory is not None:
-        size = parse_size(memory) >> 20
-        if size < LEAST_MEMORY:
-            raise UsageError(f"{verb}: --memory {memory}: a machine needs at least {LEAST_MEMORY}m")
-        settings["memory"] = size
+        return runtime, uml_options(verb, values)
+    settings: dict[str, object] = {
+        "accel": values.text("vm_accel") or "auto",
+        "memory": _memory(verb, values, LEAST_MEMORY),
+        "cpus": 1,
+    }
     cpus = values.text("cpus")
     if cpus is not None:
         try:
@@ -33,6 +29,36 @@ def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[
             raise UsageError(f"{verb}: --cpus {cpus}: not a number") from None
     settings["forwards"] = [parse_publish(verb, text) for text in values.texts("publish")]
     return runtime, settings
+
+
+def uml_options(verb: str, values: Values) -> dict[str, object]:
+    """The settings of a User-Mode Linux. UsageError also for what only other machines can do."""
+    for key, reason in (
+        ("publish", "User-Mode Linux has no network here"),
+        ("vm_accel", "User-Mode Linux runs on the host's CPU as it is"),
+    ):
+        if key in values:
+            option = key.replace("_", "-")
+            raise UsageError(
+                f"{verb}: --{option} is not there for --runtime uml: {reason}", hint="--runtime vm has it"
+            )
+    cpus = values.text("cpus")
+    if cpus is not None and cpus not in ("1", "1.0"):
+        raise UsageError(
+            f"{verb}: --cpus {cpus}: User-Mode Linux has one CPU", hint="--runtime vm can have more"
+        )
+    return {"memory": _memory(verb, values, LEAST_UML_MEMORY), "cpus": 1}
+
+
+def _memory(verb: str, values: Values, least: int) -> int:
+    """MiB."""
+    memory = values.text("memory")
+    if memory is None:
+        return 128
+    size = parse_size(memory) >> 20
+    if size < least:
+        raise UsageError(f"{verb}: --memory {memory}: a machine needs at least {least}m")
+    return size
 
 
 def parse_publish(verb: str, text: str) -> list[object]:

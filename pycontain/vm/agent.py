@@ -17,6 +17,7 @@ Negative numbers are the agent's own operations, `a` and `b` being words 1 and 2
     ADD a b       if [b] > 0: [a] += [b]
     IF_NEGATIVE a b   if [a] < 0: go on with the row at b
     IF_ZERO a b       if [a] == 0: go on with the row at b
+    NEGATE a b  [a] = -[b]
 
 A failing read or write of the port (no host there yet, or none any more) is tried again every millisecond.
 """
@@ -27,7 +28,7 @@ import struct
 
 from pycontain.vm.assembler import Assembler
 
-END, COPY, COPY32, ADD, IF_NEGATIVE, IF_ZERO = -1, -2, -3, -4, -5, -6
+END, COPY, COPY32, ADD, IF_NEGATIVE, IF_ZERO, NEGATE = -1, -2, -3, -4, -5, -6, -7
 ROW = struct.Struct("<7q")
 CONTROL = 900
 """The descriptor of the port in the agent."""
@@ -61,7 +62,7 @@ def machine_code() -> bytes:
     a.label("special")
     a.load("rdi", "rbx", 8)
     a.load("rsi", "rbx", 16)
-    for operation in (END, COPY, COPY32, ADD, IF_NEGATIVE, IF_ZERO):
+    for operation in (END, COPY, COPY32, ADD, IF_NEGATIVE, IF_ZERO, NEGATE):
         a.compare_immediate("rax", operation)
         a.jump("je", f"op{-operation}")
     a.jump("jmp", "step")
@@ -78,6 +79,12 @@ def machine_code() -> bytes:
     a.test("rax")
     a.jump("jle", "step")
     a.add_to_memory("rdi", "rax")
+    a.jump("jmp", "step")
+    a.label(f"op{-NEGATE}")
+    a.load("rax", "rsi")
+    a.load_immediate("rcx", 0)
+    a.subtract("rcx", "rax")
+    a.store("rdi", "rcx")
     a.jump("jmp", "step")
     a.label(f"op{-IF_NEGATIVE}")
     a.load("rax", "rdi")

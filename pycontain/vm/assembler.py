@@ -107,6 +107,32 @@ class Assembler:
         number = REGISTERS[register]
         self._code += bytes((0x48 | number >> 3, 0x81, 0xF8 | number & 7)) + struct.pack("<i", value)
 
+    def load_address(self, register: str, label: str) -> None:
+        """lea register, [rip + label]"""
+        number = REGISTERS[register]
+        self._code += bytes((0x48 | (number >> 3) << 2, 0x8D, 0x05 | (number & 7) << 3)) + bytes(4)
+        self._fixups.append((len(self._code), label))
+
+    def call_register(self, register: str) -> None:
+        """call register (rax … rdi)"""
+        self._code += bytes((0xFF, 0xD0 | REGISTERS[register]))
+
+    def jump_register(self, register: str) -> None:
+        """jmp register (rax … rdi)"""
+        self._code += bytes((0xFF, 0xE0 | REGISTERS[register]))
+
+    def copy_bytes(self) -> None:
+        """rep movsb: rcx bytes from [rsi] to [rdi]"""
+        self._code += b"\xf3\xa4"
+
+    def ret(self) -> None:
+        """ret"""
+        self._code += b"\xc3"
+
+    def fill(self, size: int) -> None:
+        """Nothing but room up to this offset."""
+        self._code += bytes(size - len(self._code))
+
     def syscall(self) -> None:
         """syscall"""
         self._code += b"\x0f\x05"

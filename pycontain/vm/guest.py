@@ -108,7 +108,8 @@ class Script:
 
 
 def prepare(modules: Sequence[str]) -> Script:
-    """In a template: the other modules, unbound to any device; what lies under a container's root."""
+    """In a template: the other modules, unbound to any device; what lies under a container's root. The reply's last
+    result is the agent's descriptor for SIGCHLD."""
     from pycontain.vm.initrd import load_module
 
     script = Script()
@@ -121,11 +122,12 @@ def prepare(modules: Sequence[str]) -> Script:
     # SIGCHLD arrives as something to read; descriptor numbers are the same in every clone
     mask = table.words([1 << (SIGCHLD - 1)])
     script.must("block SIGCHLD", "rt_sigprocmask", 0, mask, 0, 8)
-    script.want(script.must("make a signal descriptor", "signalfd4", -1, mask, 8, O_NONBLOCK | O_CLOEXEC))
+    signals = script.must("make a signal descriptor", "signalfd4", -1, mask, 8, O_NONBLOCK | O_CLOEXEC)
     _network(table)
     _share_agent(script)
     limit = table.words([1 << 20, 1 << 20])
     table.call("setrlimit", 7, limit)
+    script.want(signals)
     return script
 
 
@@ -205,10 +207,10 @@ def awake(script: Script, hostname: bytes) -> None:
     script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
 
 
-def mount_root(script: Script, read_only: bool) -> list[tuple[int, bytes]]:
-    """The image (erofs on /dev/vda) below a writable layer in memory. Returns what was made for mounts that the
-    image lacks: indices of results, and paths."""
-    script.mount("mount the image", b"/dev/vda", b"/c/lower", b"erofs", MS_RDONLY)
+def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, bytes]]:
+    """The image (erofs on the device `disk`) below a writable layer in memory. Returns what was made for mounts that
+    the image lacks: indices of results, and paths."""
+    script.mount("mount the image", disk, b"/c/lower", b"erofs", MS_RDONLY)
     options = (
         b"lowerdir=/c/lower,upperdir="
         + UPPER

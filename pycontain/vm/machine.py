@@ -16,7 +16,7 @@ from pycontain.errors import CannotRun, ContainerError, MachineError, ProgramNot
 from pycontain.vm import accounts, agent, guest
 from pycontain.vm.channel import Channel
 from pycontain.vm.guest import Script, Start
-from pycontain.vm.process import Process
+from pycontain.vm.process import MachineProcess
 from pycontain.vm.session import INPUT_LIMIT, Session
 from pycontain.vm.share import REQUEST_SIZE, Share
 from pycontain.vm.table import BUFFER, Reply, Table
@@ -38,10 +38,12 @@ DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 
 class Machine:
-    """process: a QEMU whose guest's agent is listening. signals: the agent's descriptor for SIGCHLD."""
+    """process: a QEMU, or a User-Mode Linux, whose guest's agent is listening. signals: the agent's descriptor for SIGCHLD."""
 
-    def __init__(self, process: Process, signals: int) -> None:
+    def __init__(self, process: MachineProcess, signals: int, disk: bytes = b"/dev/vda") -> None:
         self.process = process
+        self.disk = disk
+        """The device of the image, in the guest."""
         self.channel = Channel(process.control)
         self.signals = signals
         self.sessions: list[Session] = []
@@ -68,7 +70,7 @@ class Machine:
         self._go_on = asyncio.Event()
         self._go_on.set()
         loop = asyncio.get_running_loop()
-        loop.add_reader(process.pidfd, self._qemu_ended)
+        loop.add_reader(process.pidfd, self._host_process_ended)
 
     @property
     def init(self) -> Session | None:
@@ -332,7 +334,7 @@ class Machine:
 
     # -- the end
 
-    def _qemu_ended(self) -> None:
+    def _host_process_ended(self) -> None:
         self.channel.fail("talk to the guest: the machine has ended")
 
     async def _finish(self) -> None:
@@ -387,12 +389,12 @@ def _environment(spec: dict[str, Any], home: bytes, hostname: bytes) -> list[byt
     return out
 
 
-async def set_up(machine: Machine, spec: dict[str, Any], devices: dict[str, str]) -> None:
+async def set_up(machine: Machine, spec: dict[str, Any]) -> None:
     """After a clone: the clock, randomness, names, the disk, the container's root and its mounts."""
     machine.hostname = os.fsencode(spec.get("hostname") or "")
     script = Script()
     guest.awake(script, machine.hostname)
-    made = guest.mount_root(script, bool(spec.get("read_only")))
+    made = guest.mount_root(script, bool(spec.get("read_only")), machine.disk)
     script.collect("pread64", guest.open_inside(script, b"etc/machine-id", 0), BUFFER, 64, 0, most=64)
     guest.read_accounts(script)
     reply = await machine.run(script)

@@ -6,10 +6,32 @@ import os
 import signal
 import socket
 import time
+from typing import Protocol
 
 from pycontain.errors import MachineError
 from pycontain.vm import launcher, qemu
 from pycontain.vm.qmp import Qmp
+
+
+class MachineProcess(Protocol):
+    """What runs a machine on the host: a QEMU (below), or a User-Mode Linux (uml/process.py)."""
+
+    control: socket.socket
+    shares: socket.socket
+    pid: int
+    pidfd: int
+
+    def pause(self) -> None:
+        """The machine stands still until unpause(). Blocks. MachineError."""
+
+    def unpause(self) -> None:
+        """The opposite."""
+
+    def last_words(self) -> str:
+        """The end of what it and the guest's console said."""
+
+    def kill(self) -> None:
+        """End it now."""
 
 
 class Process:
@@ -54,6 +76,14 @@ class Process:
             except MachineError as error:
                 raise MachineError(f"start QEMU: {error.message}", hint=self.last_words()) from None
         return self._qmp
+
+    def pause(self) -> None:
+        """The machine stands still. Blocks."""
+        self.qmp.execute("stop")
+
+    def unpause(self) -> None:
+        """It goes on. Blocks."""
+        self.qmp.execute("cont")
 
     def load(self, state: str, *, timeout: float = 20) -> None:
         """Load a saved state into a QEMU that was started for it, and let it run. Blocks."""

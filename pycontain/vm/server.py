@@ -31,6 +31,7 @@ from pycontain.vm.machine import Machine, set_up
 from pycontain.vm.process import Process
 from pycontain.vm.session import Session
 from pycontain.vm.syncing import Changes
+from pycontain.vm.uml.boot import Booter
 
 IDLE_SECONDS = 120.0
 HIGH_WATER = 4 << 20
@@ -191,6 +192,7 @@ class Server:
         self._listener = listener
         self._templates: dict[tuple[Any, ...], asyncio.Task[templates.Template]] = {}
         self._qemu: qemu.Qemu | None = None
+        self._uml = Booter(protocol.runtime_directory(self.root))
         self.over = asyncio.Event()
         listener.setblocking(False)
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
@@ -300,10 +302,13 @@ class Server:
     async def _start(self, identity: str, spec: dict[str, Any]) -> Running:
         settings = spec.get("machine") or {}
         disk = await asyncio.to_thread(rootfs.of_container, self.store, spec["layers"], spec["directory"])
-        machine, found = await self.machine(settings, identity, disk)
+        if spec.get("runtime") == "uml":
+            machine = await self._uml.boot(int(settings.get("memory") or 128), disk)
+        else:
+            machine, _ = await self.machine(settings, identity, disk)
         log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
         try:
-            await set_up(machine, spec, {"disk": found.disk, "net": found.net})
+            await set_up(machine, spec)
             session = await machine.start(spec, log, init=True)
         except BaseException:
             await machine.stop()
@@ -429,12 +434,12 @@ class Server:
 
     async def op_pause(self, connection: Connection, request: dict[str, Any]) -> None:
         machine = self.find(request["id"]).machine
-        await asyncio.to_thread(machine.process.qmp.execute, "stop")
+        await asyncio.to_thread(machine.process.pause)
         machine.paused = True
 
     async def op_unpause(self, connection: Connection, request: dict[str, Any]) -> None:
         machine = self.find(request["id"]).machine
-        await asyncio.to_thread(machine.process.qmp.execute, "cont")
+        await asyncio.to_thread(machine.process.unpause)
         machine.paused = False
 
     async def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
@@ -464,7 +469,7 @@ class Server:
                 "processes": sum(s.exit_code is None for s in running.machine.sessions),
                 "started": running.init.started,
                 "paused": running.machine.paused,
-                "runtime": "vm",
+                "runtime": running.spec.get("runtime") or "vm",
             }
             for identity, running in self.running.items()
         ]

@@ -75,6 +75,8 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
     shutil.rmtree(scratch, ignore_errors=True)
     os.makedirs(scratch, mode=0o700)
     machine = running.machine
+    if not isinstance(machine.process, Process):
+        raise MachineError(f"make snapshot {tag}: User-Mode Linux cannot be saved", hint="--runtime vm can")
     if machine.shares:
         raise MachineError(
             f"make snapshot {tag}: the machine shares directories with this host",
@@ -115,6 +117,7 @@ def _save(process: Process, state: str) -> float:
 
 def _describe(identity: str, running: Running) -> dict[str, Any]:
     machine = running.machine
+    assert isinstance(machine.process, Process)
     made = machine.process.machine
     with open(os.path.join(running.spec["directory"], "config.json"), encoding="utf-8") as file:
         record = json.load(file)

@@ -1,0 +1,111 @@
+"""Start User-Mode Linux so that none of its processes outlives us, however we end.
+
+It is many processes: the kernel, a helper that reads its disk, and one for each process of the guest. They end with
+the kernel only if that ends in order, and a killed one leaves them behind. So two processes of ours, generated as the
+guest's agent is (a table of system calls), stand above it:
+
+    reaper   inherits every orphan (PR_SET_CHILD_SUBREAPER), waits until it has no child any more, and ends
+      guard   once the pipe from us is closed or the kernel has ended, kills the kernel's process group
+        kernel    leads a session (its own doing) with all that it starts
+
+We hold the other end of the pipe: when we end, the host's kernel closes it. The reaper's end is everyone's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from pycontain.errors import MachineError
+from pycontain.vm import agent
+from pycontain.vm.table import CALLS, Table
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_SET_THP_DISABLE = 1, 15, 36, 41
+ADDR_NO_RANDOMIZE = 0x40000
+ALIVE, ENDED = 10, 11
+"""Descriptors of the guard: the pipe from us, and the kernel's process."""
+LIFTED = 300
+"""From here on, our descriptors are not in the way of the numbers that they get in the program."""
+O_CLOEXEC = 0o2000000
+
+
+def table(argv: Sequence[str], environment: Mapping[str, str], confine: Callable[[Table], None]) -> bytes:
+    """The reaper's program. confine: writes what is done in the kernel's process just before it is executed."""
+    t = Table(agent.START)
+    zero = t.constant(0)
+    t.call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    t.call("prctl", PR_SET_NAME, t.text(b"uml-warden"))
+    guard = t.call("fork")
+    in_guard = t.jump(agent.IF_ZERO, guard.plus(0))
+    t.call("close", ALIVE)
+    # for ever wait4(-1), until there is nobody left
+    again = t.here()
+    restore = t.operation(agent.COPY, 0, t.constant(CALLS["wait4"]))
+    waited = t.call("wait4", -1, t.space(8), 0x40000000, 0)
+    restore.words[1] = waited.plus(0)
+    over = t.jump(agent.IF_NEGATIVE, waited.plus(0))
+    t.operation(agent.IF_ZERO, zero, again)
+    t.land(over)
+    t.call("exit_group", 0)
+
+    t.land(in_guard)
+    t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    kernel = t.call("fork")
+    in_kernel = t.jump(agent.IF_ZERO, kernel.plus(0))
+    opened = t.call("pidfd_open", kernel, 0)
+    t.call("dup3", opened, ENDED, O_CLOEXEC)
+    watched = t.data(b"".join(fd.to_bytes(4, "little") + b"\1\0\0\0" for fd in (ALIVE, ENDED)))
+    t.call("ppoll", watched, 2, 0, 0, 0)
+    group = t.operation(agent.NEGATE, 0, kernel)
+    killed = t.call("kill", 0, int(signal.SIGKILL))
+    group.words[1] = killed.argument(0)
+    # it may not have come so far as to have a group of its own
+    t.call("kill", kernel, int(signal.SIGKILL))
+    t.call("exit_group", 0)
+
+    t.land(in_kernel)
+    t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    t.call("prctl", PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    # spares it some megabytes; not allowed everywhere, and it does without
+    t.call("personality", ADDR_NO_RANDOMIZE)
+    t.call("close", ALIVE)
+    confine(t)
+    arguments = t.strings([os.fsencode(a) for a in argv])
+    variables = t.strings([os.fsencode(f"{k}={v}") for k, v in environment.items()])
+    t.call("execve", t.text(os.fsencode(argv[0])), arguments, variables)
+    t.call("exit_group", 127)
+    return t.layout()
+
+
+def spawn(
+    argv: Sequence[str],
+    descriptors: Mapping[int, int],
+    environment: Mapping[str, str],
+    confine: Callable[[Table], None],
+) -> tuple[int, int]:
+    """Start it; the reaper's process id, and our end of the pipe: closing it ends everything. MachineError.
+
+    descriptors: number in the program -> ours; 10 and 11 are the guard's own.
+    """
+    alive_read, alive_write = os.pipe()
+    made = os.memfd_create("warden")
+    image = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, LIFTED)
+    os.close(made)
+    lifted: dict[int, int] = {}
+    try:
+        os.write(image, agent.elf(table(argv, environment, confine).ljust(agent.PAGE * 16, b"\0")))
+        for number, fd in {**descriptors, ALIVE: alive_read}.items():
+            lifted[number] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LIFTED)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in lifted.items()]
+        pid = os.posix_spawn(
+            f"/proc/self/fd/{image}", ["pycontain-uml"], {}, file_actions=actions, setsid=True, setsigmask=[]
+        )
+        return pid, alive_write
+    except OSError as error:
+        os.close(alive_write)
+        raise MachineError(f"start {argv[0]}: {error.strerror}") from None
+    finally:
+        for fd in (*lifted.values(), alive_read, image):
+            os.close(fd)
