@@ -7,6 +7,7 @@ General layout:
     assembler.py agent.py       the guest's first program, generated: it carries out tables of system calls
     table.py                    such tables, written on the host: the guest's whole user space is scripted from here
     guest_kernel.py deb.py      find a guest kernel, or fetch and unpack Debian's
+    vmlinux.py lz4.py module.py the uncompressed kernel in it, and its modules
     qemu.py qmp.py launcher.py  QEMU: found, started (dies with us), spoken to
     accel.py                    whether KVM really works: measured
     template.py                 a machine booted once, cloned copy-on-write for every start

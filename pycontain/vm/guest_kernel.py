@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pycontain.errors import MachineError
+from pycontain.vm import module
 from pycontain.vm.initrd import EARLY_MODULES, LATE_MODULES
 
 HINT = "`pycontain vm setup` fetches one; or set PYCONTAIN_KERNEL to a vmlinuz"
@@ -27,8 +28,8 @@ class GuestKernel(NamedTuple):
     modules: str
     source: str
 
-    def load_modules(self) -> dict[str, bytes]:
-        """name -> the uncompressed module, of those that a machine uses and that are not built in."""
+    def load_modules(self, *, whole: bool = False) -> dict[str, bytes]:
+        """name -> the module, of those that a machine uses and that are not built in. whole: see module.lean."""
         found = {}
         wanted = set(EARLY_MODULES + LATE_MODULES)
         for directory, folders, files in os.walk(os.path.join(self.modules, "kernel")):
@@ -36,7 +37,8 @@ class GuestKernel(NamedTuple):
             for file in files:
                 name = file.split(".ko")[0].replace("-", "_")
                 if ".ko" in file and name in wanted:
-                    found[name] = _read_module(os.path.join(directory, file))
+                    data = module.read(os.path.join(directory, file))
+                    found[name] = data if whole else module.lean(data)
         return found
 
     def identity(self) -> str:
@@ -102,21 +104,3 @@ def _names(directory: str) -> list[str]:
 
 def _order(release: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", release)]
-
-
-def _read_module(path: str) -> bytes:
-    with open(path, "rb") as file:
-        data = file.read()
-    if path.endswith(".xz"):
-        import lzma  # each only where a distribution compresses so
-
-        return lzma.decompress(data)
-    if path.endswith(".zst"):
-        import zstandard
-
-        return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(data))
-    if path.endswith(".gz"):
-        import gzip
-
-        return gzip.decompress(data)
-    return data

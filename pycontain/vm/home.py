@@ -1,7 +1,8 @@
 """Where machines' files are: vm/ in the store's root.
 
 kernels/RELEASE/        unpacked by `pycontain vm setup`
-templates/KEY/          a template: ram, state, initrd, template.json
+unpacked/DIGEST.vmlinux kernels out of bzImages, by the digest of those
+templates/KEY/          a template: ram, state, template.json
 rootfs/KEY.erofs        root file systems by their layers
 snapshots/TAG/          see snapshot.py
 run/ID/                 a running machine: console

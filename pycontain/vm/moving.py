@@ -16,7 +16,7 @@ from pycontain.vm.snapshot import place, read
 if TYPE_CHECKING:
     from pycontain.store import Store
 
-MEMBERS = ("snapshot.json", "state", "disk", "kernel", "initrd")
+MEMBERS = ("snapshot.json", "state", "disk")
 IMAGE = "image.tar"
 
 

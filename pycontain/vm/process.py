@@ -37,8 +37,8 @@ class MachineProcess(Protocol):
 class Process:
     """Started by the constructor; control and shares are our ends of the agents' ports, monitor that of QMP."""
 
-    def __init__(self, program: str, machine: qemu.Machine, log: str) -> None:
-        """log: a file for what QEMU itself has to say."""
+    def __init__(self, program: str, machine: qemu.Machine, log: str, ram: int | None = None) -> None:
+        """log: a file for what QEMU itself has to say; ram: a descriptor that it gets as RAM_FD."""
         self.machine = machine
         self.log = log
         self.control, control = socket.socketpair()
@@ -55,6 +55,8 @@ class Process:
                 qemu.QMP_FD: monitor.fileno(),
             }
             ends[qemu.SHARES_FD] = shares.fileno()
+            if ram is not None:
+                ends[qemu.RAM_FD] = ram
             self.pid = launcher.spawn(qemu.command_line(program, machine), ends)
             self.started = time.time_ns()
         finally:

@@ -12,14 +12,18 @@ from pycontain.errors import MachineError
 
 PROGRAM = "qemu-system-x86_64"
 HINT = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU; `pycontain vm check` says more"
-CONTROL_FD, QMP_FD, SHARES_FD = 3, 4, 5
-"""In QEMU: the agent's port, the machine protocol, and the port of the agent that serves shares."""
+CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
+"""In QEMU: the agent's port, the machine protocol, the port of the agent that serves shares, a template's memory."""
+BOOT_CODE, CLONE_CODE = 64, 16
 COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
     "random.trust_cpu=on cryptomgr.notests mitigations=off rcupdate.rcu_expedited=1 "
-    "rcupdate.rcu_normal_after_boot=0 rdinit=/init"
+    "rcupdate.rcu_normal_after_boot=0 noreplace-smp init_on_alloc=0 lsm=landlock,yama "
+    "initcall_blacklist=trace_eval_init rdinit=/init"
 )
-"""TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then."""
+"""TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then.
+noreplace-smp and init_on_alloc=0 each spare a boot under TCG a tenth of a second: every patched instruction makes
+QEMU translate anew, and every page that is cleared is one that clones do not share. trace_eval_init only makes names in traces readable."""
 
 
 class Qemu(NamedTuple):
@@ -30,20 +34,26 @@ class Qemu(NamedTuple):
     source: str
 
 
+class Boot(NamedTuple):
+    """Paths of what a machine boots."""
+
+    kernel: str
+    initrd: str
+
+
 class Machine(NamedTuple):
-    """What a virtual machine is made of. memory: MiB. forwards: (host address, host port, guest port, protocol)."""
+    """What a virtual machine is made of. memory: MiB; boot: None for one that goes on from a saved state;
+    forwards: (host address, host port, guest port, protocol)."""
 
     accel: str
     memory: int
     cpus: int
-    kernel: str
-    initrd: str
+    boot: Boot | None
     ram: str
     shared_ram: bool
     console: str
     disk: str
     forwards: tuple[tuple[str, int, int, str], ...] = ()
-    incoming: bool = False
 
 
 def find() -> Qemu:
@@ -100,20 +110,25 @@ def version_of(path: str) -> str | None:
 
 def command_line(program: str, machine: Machine) -> list[str]:
     """QEMU's arguments. The same devices in the same order for a template and for its clones."""
-    # a clone's kernel is in its memory already: 17 MB that QEMU need not hold
+    boot = machine.boot
     share = "on" if machine.shared_ram else "off"
-    accel = "kvm" if machine.accel == "kvm" else "tcg,tb-size=16"
-    cpu = "host" if machine.accel == "kvm" else "max"
+    if machine.accel == "kvm":
+        accel, cpu = "kvm", "host"
+    else:
+        # MB of translated code: a boot runs through much, a clone must not hold much
+        accel = f"tcg,tb-size={BOOT_CODE if boot is not None else CLONE_CODE}"
+        # without fast string instructions the kernel copies by words: TCG repeats them one by one
+        cpu = "max,-erms,-fsrm"
     network = "user,id=net"
     for address, port, inside, protocol in machine.forwards:
         network += f",hostfwd={protocol}:{address}:{port}-:{inside}"
     arguments: Sequence[str] = (
         program,
-        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if machine.incoming else "",
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if boot is None else "",
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
         "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
         "-M", "microvm,acpi=on,pit=on,pic=on,memory-backend=ram",
-        *(() if machine.incoming else ("-kernel", machine.kernel, "-initrd", machine.initrd, "-append", COMMAND_LINE)),
+        *(() if boot is None else ("-kernel", boot.kernel, "-initrd", boot.initrd, "-append", COMMAND_LINE)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
         "-chardev", f"socket,id=control,fd={CONTROL_FD}",
         "-device", "virtio-serial-device,max_ports=3", "-device", "virtserialport,chardev=control,name=control",
@@ -123,7 +138,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-device", "virtio-blk-device,drive=root",
         "-netdev", network, "-device", "virtio-net-device,netdev=net",
         "-chardev", f"socket,id=qmp,fd={QMP_FD}", "-mon", "chardev=qmp,mode=control",
-        *(("-incoming", "defer") if machine.incoming else ()),
+        *(("-incoming", "defer") if boot is None else ()),
     )  # fmt: skip
     return [argument for argument in arguments if argument]
 

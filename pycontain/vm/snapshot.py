@@ -1,7 +1,7 @@
 """Running machines saved, restored, cloned, and moved: vm/snapshots/TAG/
 
     state           QEMU's devices and the guest's memory
-    disk kernel initrd   what the machine was made of; hard links where that is possible
+    disk            the root file system below; a hard link where that is possible
     base/           what the container had changed before the machine's start (journal, files/), if anything
     snapshot.json   the machine, the container's record, and what we know of the programs in the guest
 
@@ -31,7 +31,7 @@ from pycontain.vm.syncing import Changes
 if TYPE_CHECKING:
     from pycontain.vm.server import Running, Server
 
-FORMAT = 1
+FORMAT = 2
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -90,9 +90,7 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
             stopped = await asyncio.to_thread(_save, machine.process, os.path.join(scratch, "state"))
         finally:
             machine.resume()
-        found = machine.process.machine
-        for name, source in (("disk", found.disk), ("kernel", found.kernel), ("initrd", found.initrd)):
-            _link(source, os.path.join(scratch, name))
+        _link(machine.process.machine.disk, os.path.join(scratch, "disk"))
         _keep_base(running, os.path.join(scratch, "base"))
         described["created"] = time.time_ns()
         with open(os.path.join(scratch, "snapshot.json"), "w", encoding="utf-8") as file:
@@ -185,8 +183,8 @@ async def restore(
         (f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or []
     )
     described = qemu.Machine(
-        kept["accel"], kept["memory"], kept["cpus"], os.path.join(source, "kernel"), os.path.join(source, "initrd"),
-        ram, False, os.path.join(run, "console"), os.path.join(source, "disk"), () if fresh else forwards, True,
+        kept["accel"], kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
+        os.path.join(source, "disk"), () if fresh else forwards,
     )  # fmt: skip
     process = Process(program.path, described, os.path.join(run, "qemu.log"))
     try:

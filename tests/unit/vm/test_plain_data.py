@@ -20,12 +20,12 @@ GROUP = b"root:x:0:\nstaff:x:50:web\nvideo:x:60:\n"
 
 
 def test_qemus_command_line() -> None:
-    machine = qemu.Machine("tcg", 128, 1, "/k", "/i", "/ram,1", True, "/con", "/disk")
+    machine = qemu.Machine("tcg", 128, 1, qemu.Boot("/k", "/i"), "/ram,1", True, "/con", "/disk")
     line = qemu.command_line("/q", machine)
     assert line[:2] == ["/q", "-nodefaults"]
     assert "memory-backend-file,id=ram,size=128M,mem-path=/ram,,1,share=on" in line
     assert line[line.index("-kernel") + 1] == "/k" and "-incoming" not in line
-    clone = machine._replace(incoming=True, shared_ram=False, forwards=(("127.0.0.1", 8080, 80, "tcp"),))
+    clone = machine._replace(boot=None, shared_ram=False, forwards=(("127.0.0.1", 8080, 80, "tcp"),))
     other = qemu.command_line("/q", clone)
     assert "-kernel" not in other and other[-2:] == ["-incoming", "defer"]
     assert "user,id=net,hostfwd=tcp:127.0.0.1:8080-:80" in other
