@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import time
 import uuid
@@ -20,6 +21,7 @@ from pycontain.kernel.usage import Usage
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.handles import HandlePool
+from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCache, path_of
@@ -28,6 +30,7 @@ from pycontain.unionfs.inode import Stat
 if TYPE_CHECKING:
     from pycontain.kernel.kernel import Kernel
 
+FIRST_MOUNT = 20  # its number in /proc/PID/mountinfo
 RELEASE = b"6.1.0-pycontain"
 VERSION = b"#1 SMP pycontain emulated kernel"
 
@@ -42,9 +45,12 @@ class Container:
         self.directory = directory
         self.root_fs = root_fs
         self.root_mount = Mount(root_fs, root_fs.root, source="overlay")
+        self.root_mount.number = FIRST_MOUNT
         self.root = Node(self.root_mount, root_fs.root)
         self.mounts: list[Mount] = [self.root_mount]
         self.mount_generation = 0
+        self._mount_number = self.root_mount.number
+        self.mounted = 0  # how many tmpfs were mounted inside
         self.proc_mount: Mount | None = None
         self.devpts = DevPts(os.makedev(0, 46))
         self.names = NameCache()
@@ -141,12 +147,39 @@ class Container:
         source: str = "none",
         read_only: bool = False,
     ) -> Mount:
-        new = Mount(fs, fs.root, point.mount, point.inode, target=target, source=source, read_only=read_only)
-        new.number = 21 + len(self.mounts)
-        point.mount.covered[point.inode.ino] = new
-        self.mounts.append(new)
-        self.mount_generation += 1
+        new = Mount(fs, fs.root, source=source, read_only=read_only)
+        new.locked = read_only
+        self.attach(new, point, target)
         return new
+
+    def attach(self, mount: Mount, point: Node, target: bytes) -> None:
+        """Put a mount on a node; target: the node's path inside."""
+        mount.parent, mount.below, mount.target = point.mount, point.inode, target
+        if not mount.number:
+            self._mount_number += 1
+            mount.number = self._mount_number
+        point.mount.covered[point.inode.ino] = mount
+        if mount not in self.mounts:
+            self.mounts.append(mount)
+        self.mount_generation += 1
+
+    def detach(self, mount: Mount) -> None:
+        """Take a mount from its node; what it covered can be seen again."""
+        assert mount.parent is not None
+        del mount.parent.covered[mount.below.ino]
+        self.mount_generation += 1
+
+    def unmount(self, mount: Mount) -> None:
+        self.detach(mount)
+        self.mounts.remove(mount)
+
+    def discard(self, fs: Filesystem) -> None:
+        """A file system that was mounted inside is not mounted any more, and nobody uses it."""
+        if isinstance(fs, UnionFs) and fs.directory is not None and fs is not self.root_fs:
+            fs.close()
+            shutil.rmtree(fs.directory, ignore_errors=True)
+        elif isinstance(fs, HostFs):
+            fs.close()
 
     # -- descriptors
 

@@ -54,7 +54,7 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
     except BaseException:
         root_fs.close()
         raise
-    container.root_mount.read_only = bool(spec.get("read_only"))
+    container.root_mount.read_only = container.root_mount.locked = bool(spec.get("read_only"))
     return container
 
 
@@ -111,7 +111,7 @@ def _system_mounts(container: Container, directory: str, spec: dict[str, Any]) -
             source="sysfs",
             read_only=True,
         )
-    sys_mount.read_only = True
+    sys_mount.read_only = sys_mount.locked = True
 
 
 def _sysfs(fs: UnionFs) -> None:

@@ -19,7 +19,7 @@ from pycontain.kernel.loader import Script
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, need
 from pycontain.kernel.vfs.filesystem import fail
-from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.mount import NOEXEC, NOSUID, Node
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import path_of, resolve
 from pycontain.platforms.base import Binary, Program
@@ -82,6 +82,8 @@ def open_program(task: Task, node: Node) -> int:
     if inode.mode & S_IFMT != S_IFREG:
         fail(errno.EACCES)
     need(inode, task.process.credentials, EXECUTE)
+    if node.mount.restrictions & NOEXEC:
+        fail(errno.EACCES)
     return node.mount.fs.open(inode, os.O_RDONLY, task)
 
 
@@ -96,11 +98,12 @@ def execute(
     for _ in range(MAX_SCRIPTS + 1):
         inode = node.inode
         real = path_of(container.root, node)
+        nosuid = node.mount.restrictions & NOSUID
         fd = open_program(task, node)
         try:
             return _start(
-                task, fd, path, real, empty, argv, envp, inode.mode, inode.uid, inode.gid,
-                (strings, replaced) if strings else None, inode.xattrs,
+                task, fd, path, real, empty, argv, envp, inode.mode & ~(0o6000 if nosuid else 0), inode.uid, inode.gid,
+                (strings, replaced) if strings else None, None if nosuid else inode.xattrs,
             )  # fmt: skip
         except Script as script:
             os.close(fd)

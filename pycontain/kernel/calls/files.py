@@ -31,7 +31,7 @@ from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, drop_privileges, is_owner, need, new_mode
 from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
-from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.mount import NODEV, Node
 from pycontain.kernel.vfs.procfs import ProcInode
 from pycontain.kernel.vfs.walk import base_of, child_of, path_of, resolve, resolve_parent, walk
 
@@ -207,6 +207,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
             )
         else:
             fd = fs.open(inode, flags, task)
+    elif kind == S_IFCHR and mount.restrictions & NODEV:
+        fail(errno.EACCES)
     elif kind == S_IFCHR:
         fd = open_device(container, inode, flags, task)
     elif kind in (S_IFSOCK, S_IFBLK):

@@ -198,8 +198,7 @@ def _map_line(container: Container, line: bytes) -> bytes:
 
 def mounts(container: Container, process: Process) -> bytes:
     return b"".join(
-        b"%s %s %s %s 0 0\n"
-        % (m.source.encode(), m.target, m.fs.type.encode(), b"ro,relatime" if m.read_only else b"rw,relatime")
+        b"%s %s %s %s 0 0\n" % (m.source.encode(), m.target, m.fs.type.encode(), m.options())
         for m in container.mounts
     )
 
@@ -208,7 +207,6 @@ def mountinfo(container: Container, process: Process) -> bytes:
     lines = []
     for mount in container.mounts:
         parent = mount.parent.number if mount.parent is not None else 1
-        options = b"ro,relatime" if mount.read_only else b"rw,relatime"
         lines.append(
             b"%d %d 0:%d %s %s %s - %s %s %s\n"
             % (
@@ -217,7 +215,7 @@ def mountinfo(container: Container, process: Process) -> bytes:
                 mount.fs.dev & 0xFF,
                 mount.fs.path_of(mount.root),
                 mount.target,
-                options,
+                mount.options(),
                 mount.fs.type.encode(),
                 mount.source.encode(),
                 b"ro" if mount.read_only else b"rw",

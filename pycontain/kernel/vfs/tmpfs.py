@@ -1,0 +1,72 @@
+"""tmpfs that programs mount: tmpfs(5)'s options."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
+
+if TYPE_CHECKING:
+    from pycontain.kernel.container import Container
+
+FIRST_DEVICE = 512  # minor numbers of what is mounted inside start here
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+IGNORED = (
+    "huge",
+    "mpol",
+    "inode32",
+    "inode64",
+    "noswap",
+)  # where memory comes from, and widths: nothing to do here
+
+
+class Options(NamedTuple):
+    size: int | None = None  # bytes
+    mode: int = 0o1777
+    uid: int = 0
+    gid: int = 0
+
+
+def mount_options(data: bytes) -> Options:
+    """The text of mount(2)'s last argument. Raises EINVAL for what tmpfs(5) does not know."""
+    options = Options()
+    for word in filter(None, os.fsdecode(data).split(",")):
+        name, _, value = word.partition("=")
+        try:
+            if name == "size":
+                options = options._replace(size=_size(value))
+            elif name == "nr_blocks":
+                options = options._replace(size=_size(value) * 4096)
+            elif name == "mode":
+                options = options._replace(mode=int(value, 8) & 0o7777)
+            elif name == "uid":
+                options = options._replace(uid=int(value))
+            elif name == "gid":
+                options = options._replace(gid=int(value))
+            elif name != "nr_inodes" and name not in IGNORED:
+                fail(errno.EINVAL)
+        except ValueError:
+            fail(errno.EINVAL)
+    return options
+
+
+def _size(text: str) -> int:
+    if text.endswith("%"):
+        return os.sysconf("SC_PHYS_PAGES") * 4096 * int(text[:-1]) // 100
+    unit = UNITS.get(text[-1:].lower(), 1)
+    number = int(text if unit == 1 else text[:-1], 0)
+    if number < 0:
+        raise ValueError(text)
+    return number * unit
+
+
+def new_mounted(container: Container, options: Options) -> UnionFs:
+    container.mounted += 1
+    directory = os.path.join(container.directory, f"tmpfs-inside-{container.mounted}")
+    fs = new_tmpfs(directory, os.makedev(0, FIRST_DEVICE + container.mounted), options.mode)
+    fs.image.root.uid, fs.image.root.gid = options.uid, options.gid
+    fs.limit = options.size
+    return fs
