@@ -15,6 +15,7 @@ from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.datagrams import Datagrams
 from pycontain.kernel.inotify import Watches
 from pycontain.kernel.limits import Limits
+from pycontain.kernel.load import LoadAverage
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.unix import UnixSockets
 from pycontain.kernel.usage import Usage
@@ -22,6 +23,7 @@ from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.handles import HandlePool
 from pycontain.kernel.vfs.hostfs import HostFs
+from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCache, path_of
@@ -63,6 +65,7 @@ class Container:
         self.version = VERSION
         self.boot_id = str(uuid.uuid4()).encode()
         self.started_at = time.time_ns()
+        self.started_after = time.clock_gettime(time.CLOCK_BOOTTIME)  # of the host
         self.bounding = 0
         self.sockets = UnixSockets()
         self.datagrams = Datagrams(kernel.loop)
@@ -70,6 +73,8 @@ class Container:
         self._zombies: dict[int, tuple[Process, bytes]] = {}
         self.limits = Limits(self, {})
         self.usage = Usage(self)
+        self.load = LoadAverage(self)
+        self.live = LiveFiles(kernel.loop)
         self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))

@@ -87,11 +87,13 @@ class Kernel:
         process.pid = task.tid = pid
         process.threads[pid] = task
         process.container.processes[pid] = process
+        process.container.usage.births += 1
         self.tasks[pid] = task
         return task
 
     def forked(self, parent: Task, tid: int, thread: bool) -> Task:
         process = parent.process
+        process.container.usage.births += 1
         if not thread:
             process = Process(tid, process.container, process, process.credentials, process.files.copy())
             process.executable, process.name = parent.process.executable, parent.process.name

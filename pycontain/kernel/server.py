@@ -345,6 +345,7 @@ class Server:
         container.datagrams.close()
         container.handles.close()
         container.devpts.close()
+        container.live.close()
         if running.log is not None:
             running.log.close()
         directory = container.directory

@@ -16,6 +16,8 @@ from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_NAMES, DEFAULT_CA
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.loader import Script
 from pycontain.kernel.task import Task
+from pycontain.kernel.vfs import sysfs
+from pycontain.kernel.vfs.cgroupfs import new_cgroupfs
 from pycontain.kernel.vfs.devfs import new_devfs
 from pycontain.kernel.vfs.filesystem import Filesystem
 from pycontain.kernel.vfs.hostfs import HostFs
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pycontain.kernel.kernel import Kernel
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SYS_CPU = "/sys/devices/system/cpu"
 TMPFS_DEVICES = 64  # minor numbers of tmpfs and bind mounts start here
 
 
@@ -98,40 +99,21 @@ def _system_mounts(container: Container, directory: str, spec: dict[str, Any]) -
         container.mount(fs, Node(dev_mount, point), b"/dev/" + name, source=fs.type)
     if spec.get("terminal"):
         dev.symlink(dev.root, b"console", b"/dev/tty", 0, 0)
-    sys_fs = new_tmpfs(os.path.join(directory, "sys"), os.makedev(0, 49), 0o755)
-    sys_fs.type, sys_fs.magic = "sysfs", 0x62656572
-    _sysfs(sys_fs)
-    sys_mount = _mount_at(container, sys_fs, b"/sys", source="sysfs")
-    if os.path.isdir(SYS_CPU):
-        point = sys_fs.walk(b"/devices/system/cpu")
-        container.mount(
-            HostFs(SYS_CPU, os.makedev(0, 49)),
-            Node(sys_mount, point),
-            SYS_CPU.encode(),
-            source="sysfs",
-            read_only=True,
-        )
-    sys_mount.read_only = sys_mount.locked = True
+    _sys_mounts(container, directory)
 
 
-def _sysfs(fs: UnionFs) -> None:
-    for path in (
-        b"fs/cgroup",
-        b"devices/system/cpu",
-        b"kernel/mm/transparent_hugepage",
-        b"class/net",
-        b"block",
-    ):
-        node = fs.root
-        for name in path.split(b"/"):
-            node = fs.lookup(node, name) or fs.mkdir(node, name, 0o755, 0, 0)
-    node = fs.walk(b"/kernel/mm/transparent_hugepage")
-    for text in ("enabled", "hpage_pmd_size", "shmem_enabled", "defrag"):
-        try:
-            with open(f"/sys/kernel/mm/transparent_hugepage/{text}", "rb") as file:
-                fs.write_bytes(node, text.encode(), file.read(), mode=0o444)
-        except OSError:
-            continue
+def _sys_mounts(container: Container, directory: str) -> None:
+    fs = sysfs.new_sysfs(os.path.join(directory, "sys"), os.makedev(0, 49))
+    mount = _mount_at(container, fs, b"/sys", source="sysfs", read_only=True)
+    below: list[tuple[str, Filesystem]] = [("/sys/fs/cgroup", new_cgroupfs(container, os.makedev(0, 50)))]
+    if os.path.isdir(sysfs.PROCESSORS):
+        below.append((sysfs.PROCESSORS, sysfs.ProcessorFs(container, fs.dev)))
+    if os.path.isdir(sysfs.NODES):
+        below.append((sysfs.NODES, sysfs.HostSysFs(sysfs.NODES, fs.dev)))
+    for target, inner in below:
+        point = Node(mount, fs.walk(target[4:].encode()))
+        source = "cgroup" if inner.type == "cgroup2" else "sysfs"
+        container.mount(inner, point, target.encode(), source=source, read_only=True)
 
 
 def _mount_at(

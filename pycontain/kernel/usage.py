@@ -80,6 +80,7 @@ class Usage:
         ] = {}  # living process -> seconds of children that it let the host discard
         self._memory = (0.0, Memory())
         self.peak = 0
+        self.births = 0  # processes and threads that there have been
 
     # -- processor time and block devices
 

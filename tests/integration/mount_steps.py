@@ -149,7 +149,7 @@ pid = os.posix_spawn("t/run", ["run"], {})
 print("runs now", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 os.symlink("t", "link")
 umount("link", NOFOLLOW)
-held = open("t/run")
+held = open("t/run")  # noqa: SIM115  # kept open on purpose
 umount("t")
 umount("t", DETACH)
 print("still open", len(held.read()))

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.abi import O_ACCMODE, S_IFDIR, S_IFLNK, S_IFREG
-from pycontain.kernel.vfs import proctext
+from pycontain.kernel.vfs import procsys, proctext, systemtext
 from pycontain.kernel.vfs.devfs import PTMX
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.textfs import memory_file
 from pycontain.kernel.vfs.walk import path_of
 from pycontain.unionfs.inode import Inode
 
@@ -69,28 +70,22 @@ THREAD_FILES: dict[bytes, Callable[[Container, Process, int], bytes]] = {
 PID_LINKS = (b"cwd", b"exe", b"root")
 PID_DIRS = (b"fd", b"fdinfo", b"net", b"ns", b"task", b"attr")
 WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm")
-HOST_TEXT = ("cpuinfo", "meminfo", "uptime", "loadavg", "vmstat", "filesystems", "swaps", "diskstats", "partitions",
-             "devices", "stat", "interrupts", "softirqs", "buddyinfo", "zoneinfo", "crypto", "consoles",
-             "misc")  # fmt: skip
-# kept open and read again and again (top): programs get the host's own file, whose text is new each time
-LIVE = ("uptime", "loadavg", "stat", "vmstat", "diskstats", "interrupts", "softirqs")
+# about the machine, as the container's limits and age make them
+OWN_TEXT: dict[str, Callable[[Container], bytes]] = {
+    "cgroups": systemtext.cgroups,
+    "cpuinfo": systemtext.cpuinfo,
+    "loadavg": systemtext.loadavg,
+    "meminfo": systemtext.meminfo,
+    "stat": systemtext.stat,
+    "uptime": systemtext.uptime,
+}
+HOST_TEXT = ("vmstat", "filesystems", "swaps", "diskstats", "partitions", "devices", "interrupts", "softirqs",
+             "buddyinfo", "zoneinfo", "crypto", "consoles", "misc")  # fmt: skip
+# kept open and read again and again (top): their text must stay new
+LIVE = ("uptime", "loadavg", "stat", "meminfo")
+HOST_LIVE = ("vmstat", "diskstats", "interrupts", "softirqs")  # programs get the host's own file
 NET_TEXT = ("dev", "tcp", "tcp6", "udp", "udp6", "unix", "route", "if_inet6", "ipv6_route", "snmp", "snmp6", "netstat",
             "protocols", "sockstat", "sockstat6", "arp", "raw", "raw6", "igmp", "packet", "psched")  # fmt: skip
-SYS_TEXT = (
-    "fs/aio-max-nr", "fs/aio-nr", "fs/file-max", "fs/file-nr", "fs/inode-nr", "fs/nr_open", "fs/pipe-max-size",
-    "fs/protected_hardlinks", "fs/protected_symlinks", "fs/inotify/max_queued_events",
-    "fs/inotify/max_user_instances", "fs/inotify/max_user_watches", "fs/mqueue/msg_max",
-    "fs/mqueue/msgsize_max", "fs/mqueue/queues_max", "kernel/cap_last_cap", "kernel/msgmax", "kernel/msgmnb",
-    "kernel/msgmni", "kernel/ngroups_max", "kernel/overflowgid", "kernel/overflowuid", "kernel/pid_max",
-    "kernel/randomize_va_space", "kernel/random/entropy_avail", "kernel/random/poolsize", "kernel/sem",
-    "kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/threads-max", "kernel/sched_rr_timeslice_ms",
-    "kernel/seccomp/actions_avail", "net/core/somaxconn", "net/core/rmem_max", "net/core/wmem_max",
-    "net/core/rmem_default", "net/core/wmem_default", "net/ipv4/ip_local_port_range", "net/ipv4/tcp_fin_timeout",
-    "net/ipv4/tcp_keepalive_time", "net/ipv4/tcp_max_syn_backlog", "net/ipv4/tcp_syncookies",
-    "net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem", "net/ipv4/ip_forward", "net/ipv4/ip_unprivileged_port_start",
-    "net/ipv6/conf/all/disable_ipv6", "net/unix/max_dgram_qlen", "vm/max_map_count", "vm/min_free_kbytes",
-    "vm/nr_hugepages", "vm/overcommit_memory", "vm/overcommit_ratio", "vm/swappiness", "vm/mmap_min_addr",
-)  # fmt: skip
 
 
 class ProcInode(Inode):
@@ -184,7 +179,7 @@ class ProcFs(Filesystem):
 
     def _names_root(self, directory: ProcInode) -> list[bytes]:
         fixed = [b"self", b"thread-self", b"mounts", b"net", b"sys", b"version", b"cmdline"]
-        fixed += [name.encode() for name in HOST_TEXT]
+        fixed += [name.encode() for name in (*OWN_TEXT, *HOST_TEXT)]
         there = {*self.container.processes, *(process.pid for process in self.container.zombies())}
         pids = [str(self.container.inside(pid)).encode() for pid in sorted(there)]
         return fixed + pids
@@ -217,9 +212,14 @@ class ProcFs(Filesystem):
         if name == b"cmdline":
             return self._file(directory, name, 0o444, lambda: b"\n")
         text = os.fsdecode(name)
+        if text in OWN_TEXT:
+            inode = self._file(directory, name, 0o444, lambda: OWN_TEXT[text](container))
+            if text in LIVE:
+                inode.kind = "live"
+            return inode
         if text in HOST_TEXT:
             inode = self._file(directory, name, 0o444, lambda: proctext.host_text(text))
-            if text in LIVE:
+            if text in HOST_LIVE:
                 inode.kind, inode.host = "live", f"/proc/{text}"
             return inode
         return None
@@ -347,31 +347,16 @@ class ProcFs(Filesystem):
             node = node.parent or self.root
         return "".join(part + "/" for part in reversed(parts))
 
-    def _sys_names(self) -> dict[str, Callable[[], bytes]]:
-        container = self.container
-        table: dict[str, Callable[[], bytes]] = {
-            "kernel/hostname": lambda: container.hostname + b"\n",
-            "kernel/domainname": lambda: container.domainname + b"\n",
-            "kernel/osrelease": lambda: container.release + b"\n",
-            "kernel/ostype": lambda: b"Linux\n",
-            "kernel/version": lambda: container.version + b"\n",
-            "kernel/random/boot_id": lambda: container.boot_id + b"\n",
-            "kernel/random/uuid": lambda: proctext.host_text("sys/kernel/random/uuid"),
-            "kernel/yama/ptrace_scope": lambda: b"1\n",
-            "crypto/fips_enabled": lambda: b"0\n",
-        }
-        for name in SYS_TEXT:
-            table[name] = lambda name=name: proctext.host_text(f"sys/{name}")  # type: ignore[misc]
-        return table
-
     def _names_sys(self, directory: ProcInode) -> list[bytes]:
         prefix = self._sys_path(directory)
-        names = {n[len(prefix) :].split("/")[0] for n in self._sys_names() if n.startswith(prefix)}
+        names = {
+            n[len(prefix) :].split("/")[0] for n in procsys.entries(self.container) if n.startswith(prefix)
+        }
         return [name.encode() for name in sorted(names)]
 
     def _lookup_sys(self, directory: ProcInode, name: bytes) -> Inode | None:
         path = self._sys_path(directory) + os.fsdecode(name)
-        table = self._sys_names()
+        table = procsys.entries(self.container)
         if path in table:
             return self._file(directory, name, 0o444, table[path])
         if any(known.startswith(path + "/") for known in table):
@@ -455,6 +440,8 @@ class ProcFs(Filesystem):
         if inode.kind == "special":
             return self._reopen(inode, flags & ~(os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC | os.O_NOCTTY)
         if inode.kind == "live" and not flags & (O_ACCMODE | os.O_TRUNC):
+            if not inode.host and inode.text is not None:
+                return self.container.live.open(inode.name.decode(), inode.text)
             return os.open(inode.host, os.O_RDONLY | os.O_CLOEXEC)
         if flags & O_ACCMODE:
             if inode.kind == "live" or not inode.host or flags & O_ACCMODE != os.O_WRONLY:
@@ -499,6 +486,8 @@ class ProcFs(Filesystem):
             elif not stat.S_ISREG(inode.mode):
                 fail(errno.ENXIO)
             elif os.readlink(path).startswith("/memfd:") and inode.device == _memory_device():
+                if self.container.live.owns(inode.ino) and flags & (O_ACCMODE | os.O_TRUNC):
+                    fail(errno.EACCES)
                 return os.open(path, flags)
             elif flags & (O_ACCMODE | os.O_TRUNC):
                 fail(errno.EACCES)
@@ -528,17 +517,5 @@ def _memory_device() -> int:
     fd = os.memfd_create("probe", os.MFD_CLOEXEC)
     try:
         return os.fstat(fd).st_dev
-    finally:
-        os.close(fd)
-
-
-def memory_file(text: bytes) -> int:
-    """A read-only descriptor of a memory file with this text."""
-    fd = os.memfd_create("proc", os.MFD_CLOEXEC)
-    try:
-        view = memoryview(text)
-        while view:
-            view = view[os.write(fd, view) :]
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(fd)

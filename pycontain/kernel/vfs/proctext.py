@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.credentials import Credentials
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pycontain.kernel.container import Container
     from pycontain.kernel.task import Process
 
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 STUB_AREA = range(0x5555_0000_0000, 0x5555_0001_0000)  # where the platform's stub lies in every process
 
 
@@ -108,6 +110,8 @@ def stat_line(container: Container, process: Process, tid: int | None = None) ->
         if number > 0:
             fields[index] = b"%d" % container.inside_or_zero(number)
     fields[0] = _state(container, process, fields[0])
+    # the clock of /proc/uptime starts with the container
+    fields[19] = b"%d" % max(int(fields[19]) - int(container.started_after * CLOCK_TICKS), 0)
     return b"%d %s %s\n" % (container.inside(tid or process.pid), name, b" ".join(fields))
 
 

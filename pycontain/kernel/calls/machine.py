@@ -1,0 +1,56 @@
+"""What a task asks about the machine, or wants of its processors: sysinfo, sched_setaffinity, sched_getaffinity."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from pycontain.kernel.abi import signed
+from pycontain.kernel.calls.process import CAP_SYS_NICE, find
+from pycontain.kernel.task import Task
+from pycontain.kernel.vfs import systemtext
+from pycontain.kernel.vfs.filesystem import fail
+
+MASK_MOST = 8192  # bytes of a mask that are looked at
+
+
+def sys_sysinfo(task: Task, a: tuple[int, ...]) -> int:
+    task.write(a[0], systemtext.sysinfo(task.process.container))
+    return 0
+
+
+def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:
+    """Within the container's set of processors; EINVAL where nothing of the wish is in it, as with a cpuset."""
+    tid, target = _target(task, signed(a[0]))
+    size = min(a[1] & 0xFFFFFFFF, MASK_MOST)
+    mask = int.from_bytes(task.read(a[2], size), "little")
+    who = task.process.credentials
+    if who.euid not in (target.uid, target.euid) and not who.has(CAP_SYS_NICE):
+        fail(errno.EPERM)
+    chosen = [number for number in task.process.container.limits.processors() if mask >> number & 1]
+    if not chosen:
+        fail(errno.EINVAL)
+    os.sched_setaffinity(tid, chosen)
+    return 0
+
+
+def sys_sched_getaffinity(task: Task, a: tuple[int, ...]) -> int:
+    """Returns the bytes written: those of the host's mask (sched_setaffinity(2), "C library/kernel differences")."""
+    tid, _ = _target(task, signed(a[0]))
+    most = max(os.cpu_count() or 1, max(os.sched_getaffinity(0)) + 1)
+    whole = (most + 63) // 64 * 8
+    size = a[1] & 0xFFFFFFFF
+    if size % 8 or size * 8 < most:
+        fail(errno.EINVAL)
+    mask = sum(1 << number for number in os.sched_getaffinity(tid))
+    task.write(a[2], mask.to_bytes(whole, "little")[:size])
+    return min(size, whole)
+
+
+def _target(task: Task, number: int) -> tuple[int, Any]:
+    """The host's number of a thread, and its credentials. Raises ESRCH."""
+    if number < 0:
+        fail(errno.EINVAL)
+    process = find(task, number)
+    return (task.process.container.outside(number) if number else task.tid), process.credentials
