@@ -1,8 +1,8 @@
 """Files of /proc that programs keep open and read again and again (top, vmstat), with texts of the kernel's own.
 
 Reading is native: a descriptor of a memory file shows what was written into it. So while somebody has one open, all
-who open that file share a memory file, and the kernel writes the text of the moment into it twice a second. Whether
-somebody has, a lease tells: the host grants F_WRLCK only on a file that nobody else has open (fcntl(2)).
+who open that file share a memory file, and the kernel writes the text of the moment into it: at first often, later
+twice a second. Whether somebody has, a lease tells: the host grants F_WRLCK only on a file that nobody else has open (fcntl(2)).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from collections.abc import Callable
 
 from pycontain.kernel.loop import Loop
 
-INTERVAL = 0.5  # seconds that a text may be old
+FIRST, LAST = (
+    0.01,
+    0.5,
+)  # seconds that a text may be old: soon after an open, and later; each doubles the one before
 
 
 class _Live:
@@ -54,6 +57,7 @@ class LiveFiles:
         self._loop = loop
         self._files: dict[str, _Live] = {}
         self._looking = False
+        self._interval = FIRST
 
     def open(self, name: str, text: Callable[[], bytes]) -> int:
         """A read-only descriptor whose text stays fresh. Names stand for texts."""
@@ -61,9 +65,10 @@ class LiveFiles:
         if live is None:
             live = self._files[name] = _Live(text)
         live.write()
+        self._interval = FIRST
         if not self._looking:
             self._looking = True
-            self._loop.later(INTERVAL, self._look)
+            self._loop.later(self._interval, self._look)
         return os.open(f"/proc/self/fd/{live.fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def owns(self, ino: int) -> bool:
@@ -79,7 +84,8 @@ class LiveFiles:
                 del self._files[name]
         self._looking = bool(self._files)
         if self._looking:
-            self._loop.later(INTERVAL, self._look)
+            self._interval = min(2 * self._interval, LAST)
+            self._loop.later(self._interval, self._look)
 
     def close(self) -> None:
         for live in self._files.values():

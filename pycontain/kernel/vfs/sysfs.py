@@ -20,7 +20,17 @@ SYSFS_MAGIC = 0x62656572
 PROCESSORS = "/sys/devices/system/cpu"
 NODES = "/sys/devices/system/node"
 HUGE_PAGES = "kernel/mm/transparent_hugepage"
-DIRECTORIES = ("fs/cgroup", PROCESSORS[5:], NODES[5:], HUGE_PAGES, "class/net", "block")
+DIRECTORIES = (
+    "fs/cgroup",
+    PROCESSORS[5:],
+    NODES[5:],
+    HUGE_PAGES,
+    "class/net",
+    "class/block",
+    "dev/block",
+    "dev/char",
+    "block",
+)
 
 
 def new_sysfs(directory: str, dev: int) -> UnionFs:

@@ -5,6 +5,7 @@ What no limit concerns is the host's. Formats: proc(5).
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from typing import TYPE_CHECKING
@@ -133,11 +134,18 @@ def loadavg(container: Container) -> bytes:
 
 
 def sysinfo(container: Container) -> bytes:
-    """What sysinfo(2) writes, in agreement with meminfo, uptime and loadavg."""
+    """What sysinfo(2) writes, in agreement with meminfo, uptime and loadavg.
+
+    Under a limit the machine seems to have one page more than memory.max: Java takes a limit that is not below the
+    machine's memory for none (CgroupMetrics.getMemoryLimit0).
+    """
     values = memory(container)
+    total = values["MemTotal"]
+    if container.limits.memory == total:
+        total += os.sysconf("SC_PAGE_SIZE")
     loads = [int(value * LOAD_SCALE) for value in container.load.averages]
     return SYSINFO.pack(
-        int(age(container)) + 1, *loads, values["MemTotal"], values["MemFree"], values["Shmem"], values["Buffers"],
+        int(age(container)) + 1, *loads, total, values["MemFree"], values["Shmem"], values["Buffers"],
         values["SwapTotal"], values["SwapFree"], min(container.usage.tasks(), 0xFFFF), 0, 0, 1,
     )  # fmt: skip
 
