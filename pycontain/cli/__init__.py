@@ -18,6 +18,7 @@ Nothing is imported for a verb that is not used.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -53,11 +54,15 @@ def invoke(arguments: list[str]) -> int:
         if os.environ.get("PYCONTAIN_DEBUG"):
             raise
         reason = str(error) or type(error).__name__
+        hint = "PYCONTAIN_DEBUG=1 shows where"
         if not isinstance(error, OSError):
             reason = f"{type(error).__name__}: {reason}"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"write {error.filename or 'to the store'}: {error.strerror}"
+            hint = "`pycontain image prune` and `pycontain container prune` make room"
         verb = next((word for word in arguments if not word.startswith("-")), "")
         where = f"{verb}: " if verb else ""
-        print(f"pycontain: {where}{reason} (PYCONTAIN_DEBUG=1 shows where)", file=sys.stderr)
+        print(f"pycontain: {where}{reason} ({hint})", file=sys.stderr)
         return 125
 
 

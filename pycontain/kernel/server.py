@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pycontain.errors import ContainerError, KernelError
@@ -24,6 +26,9 @@ from pycontain.kernel.task import Process
 from pycontain.kernel.vfs.proctext import host_file
 
 SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journal
+
+
+STATE_SIZE = 512  # bytes of state.json
 
 
 class Running:
@@ -367,10 +372,29 @@ class Server:
             "started": session.started,
             "finished": time.time_ns() if ended else 0,
         }
-        path = os.path.join(running.container.directory, "state.json")
-        with open(path + "~", "w") as file:
-            json.dump(state, file)
+        try:
+            write_state(os.path.join(running.container.directory, "state.json"), state)
+        except OSError as error:
+            self.kernel.failed(None, f"state of {running.container.id[:12]}", error)
+
+
+def write_state(path: str, state: dict[str, Any]) -> None:
+    """Replace the file. On a full disk it is written over instead, for which it always has the same size."""
+    data = json.dumps(state).ljust(STATE_SIZE).encode()
+    try:
+        with open(path + "~", "wb") as file:
+            file.write(data)
         os.rename(path + "~", path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.exists(path):
+            raise
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, 0)
+        finally:
+            os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(path + "~")
 
 
 def version() -> str:

@@ -30,10 +30,18 @@ class Log:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def write(self, stream: int, data: bytes) -> None:
+        head = RECORD.pack(time.time_ns(), stream, len(data))
         try:
-            os.writev(self._fd, [RECORD.pack(time.time_ns(), stream, len(data)), data])
+            written = os.writev(self._fd, [head, data])
+            if written < len(head) + len(
+                data
+            ):  # the disk is full now: no half record, the next one follows it
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
         except OSError as error:
-            if error.errno != errno.ENOSPC:  # a full disk loses log lines, not the container
+            if error.errno not in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+            ):  # a full disk loses log lines, not the container
                 raise
 
     def close(self) -> None:

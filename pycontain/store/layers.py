@@ -70,15 +70,30 @@ class Layer:
         LayerError if the entry has no content or the tar is damaged; OSError (ENOSPC and the
         like), since it is often a program's system call that waits for this.
         """
-        offset, size = self._place(number)
         path = f"{self.path}/files/{number}"
         try:
-            if os.stat(path).st_size == size:
+            if os.stat(path).st_size == self._place(number)[1]:
                 return path
         except FileNotFoundError:
             pass
-        self._take_out(number, offset, size, path)
+        new = NewFile(f"{self.path}/files", 0o444, hidden=True)
+        try:
+            self.copy(number, new.fd)
+            new.commit(path, sync=False, replace=True)
+        finally:
+            new.close()
         return path
+
+    def copy(self, number: int, target: int) -> None:
+        """Write the content of entry `number` to an empty file. Raises as materialise() does."""
+        offset, size = self._place(number)
+        source = os.open(self.tar_path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _copy(source, offset, size, target)
+        finally:
+            os.close(source)
+        if os.fstat(target).st_size != size:
+            raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
 
     def read(self, number: int, limit: int = 1 << 20) -> bytes:
         """The content of entry `number`, if it is at most `limit` bytes. LayerError."""
@@ -93,20 +108,6 @@ class Layer:
         if len(data) != size:
             raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
         return data
-
-    def _take_out(self, number: int, offset: int, size: int, path: str) -> None:
-        new = NewFile(f"{self.path}/files", 0o444, hidden=True)
-        try:
-            source = os.open(self.tar_path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _copy(source, offset, size, new.fd)
-            finally:
-                os.close(source)
-            if os.fstat(new.fd).st_size != size:
-                raise LayerError(f"read layer {self.diff_id}: entry {number} is cut off; the tar is damaged")
-            new.commit(path, sync=False, replace=True)
-        finally:
-            new.close()
 
     def _place(self, number: int) -> tuple[int, int]:
         if self._offsets is None or self._sizes is None:

@@ -17,6 +17,7 @@ from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import HostFile, Inode, Stat
 from pycontain.unionfs.view import View, failure
 
+MOST_IN_MEMORY = 64 << 20  # bytes of a file that a full disk keeps out
 OPEN_FLAGS = (
     os.O_ACCMODE
     | os.O_APPEND
@@ -55,7 +56,12 @@ class Contents(View):
         if write:
             self._copy_up(inode, keep=not flags & os.O_TRUNC)
             return self.open(inode, flags)
-        fd = self._open_lower(inode, flags & ~os.O_NOATIME)
+        try:
+            fd = self._open_lower(inode, flags & ~os.O_NOATIME)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or inode.size > MOST_IN_MEMORY:
+                raise
+            fd = self._open_in_memory(inode)
         host = os.fstat(fd)
         owner = self.image.inodes[inode.ino] if inode.ino < self.image.next_ino else inode
         key = host.st_dev, host.st_ino
@@ -195,8 +201,23 @@ class Contents(View):
                     return os.open(layer.materialise(int(number)), flags)
             raise
 
+    def _open_in_memory(self, inode: Inode) -> int:
+        """On a full disk: who wants to make room must be able to open what does that."""
+        content = inode.content
+        if isinstance(content, str):
+            raise failure(errno.ENOSPC)
+        assert content is not None
+        layer, number = content
+        file = os.memfd_create("image", os.MFD_CLOEXEC)
+        try:
+            layer.copy(number, file)
+            return os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(file)
+
     def _copy_up(self, inode: Inode, keep: bool) -> None:
         """Give a regular file of the image its own bytes; keep: with what it holds now."""
+        self._need_room()
         target = f"{self.files}/{inode.ino}"
         out = os.open(target + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -207,6 +228,9 @@ class Contents(View):
                 finally:
                     os.close(source)
             os.utime(out, ns=(inode.atime, inode.mtime))
+        except BaseException:
+            os.unlink(target + "~")
+            raise
         finally:
             os.close(out)
         os.rename(target + "~", target)

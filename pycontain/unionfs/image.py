@@ -25,6 +25,8 @@ class Layer(Protocol):
 
     def materialise(self, number: int) -> str: ...
 
+    def copy(self, number: int, target: int) -> None: ...
+
 
 class ImageTree:
     """Layers merged by the rules of OCI image-spec, layer.md (whiteouts act on the layers below only)."""

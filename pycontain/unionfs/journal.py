@@ -8,10 +8,15 @@ Two kinds of record, replayed in order over the image's tree give the container'
         the directory's entry name now is inode child (0: there is none); its mtime and ctime are time
 
 A record that was cut off by a crash is the last one and is dropped.
+
+Room on the disk is reserved ahead of the records, so that what a container has been told is done can be written even
+if the disk is full by then: room() is asked before anything is made, and removing always goes on.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +24,11 @@ from typing import Any
 import msgpack
 
 BUFFER = 64 << 10
+RESERVE = 4 * BUFFER
+FALLOC_FL_KEEP_SIZE = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Journal:
@@ -31,7 +41,23 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._pack = msgpack.Packer(use_bin_type=True).pack
         self._buffer = bytearray()
+        self._end = os.fstat(self._fd).st_size  # of what is written
+        self._reserved = 0  # up to here the disk has room for us; -1: its file system cannot tell
         self.wake: Callable[[], None] | None = None
+
+    def room(self) -> bool:
+        """Is there room on the disk for more than what is to be written already?"""
+        if self._reserved < 0 or self._end + len(self._buffer) + 2 * BUFFER <= self._reserved:
+            return True
+        wanted = self._end + RESERVE
+        start, size = ctypes.c_longlong(self._end), ctypes.c_longlong(wanted - self._end)
+        if _libc.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, start, size) == 0:
+            self._reserved = wanted
+            return True
+        if ctypes.get_errno() in FULL:
+            return False
+        self._reserved = -1
+        return True
 
     def append(self, record: tuple[Any, ...]) -> None:
         if not self._buffer and self.wake is not None:
@@ -43,11 +69,16 @@ class Journal:
     def sync(self) -> None:
         """Hand everything to the host kernel (not to the disk: a container does not outlive a crash of it)."""
         while self._buffer:
-            del self._buffer[: os.write(self._fd, self._buffer)]
+            written = os.write(self._fd, self._buffer)
+            self._end += written
+            del self._buffer[:written]
 
     def close(self) -> None:
-        self.sync()
-        os.close(self._fd)
+        try:
+            self.sync()
+            os.ftruncate(self._fd, self._end)  # gives back what is reserved
+        finally:
+            os.close(self._fd)
 
 
 def read(path: str) -> Iterator[list[Any]]:

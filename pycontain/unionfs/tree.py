@@ -63,6 +63,7 @@ class Tree(Contents):
 
     def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
         self._check_new(directory, name)
+        self._need_room()
         inode = self._own(inode)
         if inode.children is not None:
             raise failure(errno.EPERM)
@@ -132,7 +133,9 @@ class Tree(Contents):
         self._check_name(new_name)
         if inode.children is not None:
             self._not_below(inode, new)
-        if target is not None:
+        if target is None:
+            self._need_room()
+        else:
             self._remove(new, new_name, target)
         moved_dir = inode.children is not None and old.ino != new.ino
         self._erase(old, old_name, moved_dir)
@@ -155,6 +158,7 @@ class Tree(Contents):
         mtime: int | None = None,
     ) -> Inode:
         """Change permission bits, owners, times (ns); None leaves a value."""
+        self._need_room()
         inode = self._own(inode)
         if mode is not None:
             inode.mode = inode.mode & 0o170000 | mode & 0o7777
@@ -179,6 +183,7 @@ class Tree(Contents):
         """Set an extended attribute, or remove it (None)."""
         inode = self._own(inode)
         if value is not None:
+            self._need_room()
             inode.xattrs = {**(inode.xattrs or {}), name: value}
         elif inode.xattrs is None or inode.xattrs.pop(name, None) is None:
             raise failure(errno.ENODATA)

@@ -118,7 +118,13 @@ class View:
             self._journal.close()
             self._journal = None
 
+    def _need_room(self) -> None:
+        """Raises ENOSPC where what is about to be made could not be recorded."""
+        if self._journal is not None and not self._journal.room():
+            raise failure(errno.ENOSPC)
+
     def _new(self, mode: int, uid: int, gid: int) -> Inode:
+        self._need_room()
         inode = Inode(self._next_ino, mode, uid, gid, time.time_ns())
         self._next_ino += 1
         return inode
