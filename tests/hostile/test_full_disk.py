@@ -36,8 +36,8 @@ X
 rm /d/big
 echo after > /d/after
 cat /d/after /etc/passwd > /d/both
-ls /d | grep -c . > /d/count
-cat /d/count
+count=$(ls /d | grep -c .)
+echo $count
 """
 
 
@@ -77,7 +77,7 @@ def test_full_disk(small_disk: Path) -> None:
         assert len(cli("diff", "filler").stdout.splitlines()) > count
         cli("commit", "filler", "filled")
         again = cli("run", "--rm", "filled", "sh", "-c", "ls /d | grep -c .; cat /d/both | head -1").stdout
-        assert again.splitlines() == [str(count + 1), "after"]
+        assert again.splitlines() == [str(count), "after"]
         cli("kernel", "stop")
         assert cli("run", "--rm", "filled", "cat", "/d/after").stdout == "after\n"
         cli("rm", "filler")
