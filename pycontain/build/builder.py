@@ -35,6 +35,7 @@ def build(
     platform: Platform | None = None,
     labels: Mapping[str, str] | None = None,
     compression: str = "zstd",
+    shm_size: int = 0,
     progress: Progress | None = None,
     find_image: FindImage | None = None,
     start_kernel: Callable[[], Kernel] | None = None,
@@ -43,8 +44,8 @@ def build(
     """Build an image from a Dockerfile and tag it.
 
     context: a directory, or "-" for standard input (a tar, or a Dockerfile alone). dockerfile: its path, "-"
-    for standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none". find_image:
-    finds base images; the default looks into the store, then (with pull: only) asks the registry.
+    for standard input, "" for Dockerfile in the context. compression: "zstd", "gzip" or "none". shm_size:
+    bytes of /dev/shm of each RUN, 0 for the default. find_image: finds base images; the default looks into the store, then (with pull: only) asks the registry.
     Raises BuildError with file and line; StepFailed (exit code 1) where a RUN failed.
     """
     references = [tag_reference(tag) for tag in tags]
@@ -74,7 +75,7 @@ def build(
             workspace.source,
             report,
             start_kernel or (lambda: connect(store)),
-            Options(no_cache, compression),
+            Options(no_cache, compression, shm_size),
         )
         try:
             config, layers = executor.build()

@@ -52,10 +52,11 @@ class Built(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How a plan is carried out. compression: "zstd", "gzip" or "none"."""
+    """How a plan is carried out. compression: "zstd", "gzip" or "none". shm_size: bytes, 0 for the default."""
 
     no_cache: bool = False
     compression: str = "zstd"
+    shm_size: int = 0
 
 
 class Executor:
@@ -292,7 +293,14 @@ class Executor:
         if self._kernel is None:
             self._kernel = self._start_kernel()
         with self.store.tmp_dir("build-run-") as directory:
-            code = run(self._kernel, step, built.diff_ids, directory, self.progress.output)
+            code = run(
+                self._kernel,
+                step,
+                built.diff_ids,
+                directory,
+                self.progress.output,
+                shm_size=self.options.shm_size,
+            )
             if code:
                 tail = "".join(f"\n      | {line}" for line in self.progress.tail)
                 message = f"{step.title}: exit code {code}{tail}"

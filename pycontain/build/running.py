@@ -39,11 +39,13 @@ def run(
     layers: Sequence[str],
     directory: str,
     on_output: Callable[[int, bytes], None],
+    *,
+    shm_size: int = 0,
 ) -> int:
     """Run a step to its end; returns its exit code, 128+n after a signal.
 
     layers: diff_ids, bottom first. directory: an empty one of the host; the kernel leaves the journal and the
-    files of the new layer there. Ctrl-C ends the program, then raises KeyboardInterrupt.
+    files of the new layer there. shm_size: bytes of /dev/shm, 0 for the default. Ctrl-C ends the program, then raises KeyboardInterrupt.
     """
     mounts = host_files(directory)
     if step.script is not None:
@@ -62,6 +64,7 @@ def run(
         "stdin": False,
         "read_only": False,
         "mounts": mounts,
+        "shm_size": shm_size,
         "remove": False,
         "journal": True,
         "log": False,

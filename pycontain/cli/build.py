@@ -14,6 +14,7 @@ from pycontain.build.progress import progress_for
 from pycontain.cli.options import UsageError
 from pycontain.engine.engine import Engine
 from pycontain.engine.images import obtain
+from pycontain.engine.mounts import parse_size
 from pycontain.errors import BuildError
 from pycontain.image.platform import Platform
 from pycontain.image.reference import Reference
@@ -29,7 +30,6 @@ LATER = {
     "--output": "use save or export afterwards",
     "--push": "use push afterwards",
     "--secret": "",
-    "--shm-size": "",
     "--squash": "",
     "--ssh": "",
     "--ulimit": "",
@@ -61,6 +61,7 @@ def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> No
 )
 @click.option("--compression", type=click.Choice(["zstd", "gzip", "none"]), default="zstd", help="Of layers.")
 @click.option("--network", default="default", metavar="MODE", help="The network of RUN: default or host.")
+@click.option("--shm-size", default="", metavar="SIZE", help="The size of /dev/shm of a RUN (64m).")
 @click.option("--rm/--no-rm", default=True, help="Nothing is left behind in either case.")
 @click.option("--load", is_flag=True, help="The image goes to the local store in any case.")
 def build(
@@ -78,6 +79,7 @@ def build(
     progress: str,
     compression: str,
     network: str,
+    shm_size: str,
     rm: bool,
     load: bool,
 ) -> None:
@@ -128,6 +130,7 @@ def build(
         labels=dict(label.partition("=")[::2] for label in labels),
         compression=compression,
         progress=report,
+        shm_size=size_of(shm_size),
         find_image=find,
         start_kernel=engine.kernel,
     )
@@ -143,6 +146,14 @@ def build(
 
 for option in LATER:
     build.params.append(click.Option([option], hidden=True, expose_value=False, callback=refuse))
+
+
+def size_of(text: str) -> int:
+    """--shm-size in bytes, 0 where it was not given."""
+    size = parse_size(text) if text else 0
+    if size < 0:
+        raise UsageError(f"build: --shm-size {text}: less than 0")
+    return size
 
 
 def arguments(given: tuple[str, ...]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pycontain.cli.options import FLAG, LATER, LATER_FLAG, LIST, VALUE, Option, UsageError, Values
+from pycontain.engine.mounts import parse_size
 from pycontain.engine.options import ContainerOptions
 
 _NETWORK = "containers share the host's network for now: a port is reachable as it is"
 _LIMITS = "there are --memory, --cpus, --cpuset-cpus, --pids-limit and --ulimit"
 _LIMIT_OPTIONS = (
     "memory-reservation memory-swap memory-swappiness cpu-count cpu-percent cpu-period cpu-quota "
-    "cpu-rt-period cpu-rt-runtime cpuset-mems shm-size oom-score-adj "
+    "cpu-rt-period cpu-rt-runtime cpuset-mems oom-score-adj "
     "blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops "
     "storage-opt io-maxbandwidth io-maxiops"
 )
@@ -45,6 +46,7 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("quiet", "q", FLAG, "Do not show the progress of a pull"),
     Option("read-only", "", FLAG, "Make the root file system read-only"),
     Option("rm", "", FLAG, "Remove the container when it ends"),
+    Option("shm-size", "", VALUE, "The size of /dev/shm (64m)", "SIZE"),
     Option("stop-signal", "", VALUE, "The signal that stops the container", "SIGNAL"),
     Option("stop-timeout", "", VALUE, "Seconds to wait before a stop becomes a kill", "SECONDS"),
     Option("tmpfs", "", LIST, "Mount a tmpfs", "PATH[:OPTIONS]"),
@@ -106,6 +108,11 @@ def container_options(verb: str, values: Values, words: list[str]) -> ContainerO
     options.volumes = values.texts("volume")
     options.mounts = values.texts("mount")
     options.tmpfs = values.texts("tmpfs")
+    shm_size = values.text("shm_size")
+    if shm_size is not None:
+        options.shm_size = parse_size(shm_size) or options.shm_size
+        if options.shm_size < 0:
+            raise UsageError(f"{verb}: --shm-size {shm_size}: less than 0")
     options.read_only = values.flag("read_only")
     options.labels = values.texts("label")
     options.label_files = values.texts("label_file")

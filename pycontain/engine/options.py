@@ -43,6 +43,7 @@ class ContainerOptions:
         "read_only",
         "remove",
         "runtime",
+        "shm_size",
         "stop_signal",
         "stop_timeout",
         "tmpfs",
@@ -65,6 +66,8 @@ class ContainerOptions:
         self.volumes: list[str] = []
         self.mounts: list[str] = []
         self.tmpfs: list[str] = []
+        self.shm_size = 64 << 20
+        """Bytes of /dev/shm."""
         self.read_only = False
         self.labels: list[str] = []
         self.label_files: list[str] = []

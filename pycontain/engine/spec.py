@@ -119,6 +119,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
         "log": True,
         "attach": False,
     }
+    spec["shm_size"] = options.shm_size
     if options.limits:
         spec["limits"] = options.limits
     if options.cap_add or options.cap_drop or options.privileged:
@@ -171,6 +172,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "DnsSearch": options.dns_search,
             "ContainerIDFile": options.cidfile or "",
             "Runtime": options.runtime or "pycontain",
+            "ShmSize": options.shm_size,
             "Memory": options.limits.get("memory", 0),
             "NanoCpus": options.limits.get("nano_cpus", 0),
             "PidsLimit": options.limits.get("pids"),

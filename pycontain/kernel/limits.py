@@ -63,6 +63,8 @@ class Limits:
         self._memory_watched = self._cpu_watched = False
         self._used = 0.0
         self._idle_at = -1.0  # processor time used when memory was last looked at
+        self._total = 0  # bytes at the last look
+        self._victim = 0
         self._held = False
         self._set(values)
         for name, (soft, hard) in self.ulimits.items():
@@ -149,29 +151,35 @@ class Limits:
         ran = usage.cpu_seconds()
         if ran != self._idle_at:  # what has not run has not grown
             begun = time.monotonic()
-            used = usage.quick_memory().total
+            tmpfs = sum(usage.tmpfs().values())
+            used = usage.quick_memory().total + tmpfs
             if used > self.memory:
                 used = usage.measure_memory().total
-                if used > self.memory:
+                # a tmpfs outlives its writers: once they have gone, ending others would not help
+                if used > self.memory and (used - tmpfs > self.memory or used > self._total):
                     self._kill_one()
                     delay = MEMORY_LEAST
+            self._total = used
             usage.peak = max(usage.peak, min(used, self.memory))
             self._idle_at = ran
             cost = time.monotonic() - begun
             # as soon as what is left could be used up, but never so often that looking costs more than 5 %
             delay = min(delay, max(MEMORY_LEAST, 20 * cost, (self.memory - used) / FASTEST))
-        elif self.memory:
+        else:
             delay = MEMORY_IDLE
         container.kernel.loop.later(delay, self._look_at_memory)
 
     def _kill_one(self) -> None:
         """End the process whose end helps most; oom_score_adj is heeded as the host's killer does."""
         container = self._container
+        if self._victim in container.processes:
+            return  # it takes a moment to die
         worth = {pid: self._badness(pid) for pid in container.processes}
         victim = max(worth, key=lambda pid: worth[pid])
         if worth[victim] <= 0:
             return  # every process has asked to be spared (oom_score_adj -1000)
         self.killed += 1
+        self._victim = victim
         name = container.processes[victim].name
         print(
             f"container {container.id[:12]}: memory limit of {self.memory} bytes: killed process {victim} "

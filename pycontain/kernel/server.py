@@ -24,6 +24,7 @@ from pycontain.kernel.session import Session
 from pycontain.kernel.streams import Log
 from pycontain.kernel.task import Process
 from pycontain.kernel.vfs.proctext import host_file
+from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 
 SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journal
 
@@ -351,6 +352,9 @@ class Server:
         container.handles.close()
         container.devpts.close()
         container.live.close()
+        for mount in container.mounts:
+            if isinstance(mount.fs, SizedTmpfs):
+                mount.fs.close()
         if running.log is not None:
             running.log.close()
         directory = container.directory

@@ -23,6 +23,7 @@ from pycontain.kernel.vfs.filesystem import Filesystem
 from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.procfs import ProcFs
+from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
 from pycontain.kernel.vfs.walk import resolve
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pycontain.kernel.kernel import Kernel
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHM_SIZE = 64 << 20  # Docker's default of --shm-size
 TMPFS_DEVICES = 64  # minor numbers of tmpfs and bind mounts start here
 
 
@@ -92,11 +94,13 @@ def _system_mounts(container: Container, directory: str, spec: dict[str, Any]) -
     container.proc_mount = _mount_at(container, proc, b"/proc", source="proc")
     dev = new_devfs(os.path.join(directory, "dev"), os.makedev(0, 45))
     dev_mount = _mount_at(container, dev, b"/dev", source="tmpfs")
-    shm = new_tmpfs(os.path.join(directory, "shm"), os.makedev(0, 48))
-    for fs, name in ((container.devpts, b"pts"), (shm, b"shm")):
+    make = container.kernel.platform.limited_directory
+    size = int(spec.get("shm_size") or SHM_SIZE)
+    shm = SizedTmpfs(os.path.join(directory, "shm"), os.makedev(0, 48), 0o1777, size, make)
+    for fs, name, source in ((container.devpts, b"pts", "devpts"), (shm, b"shm", "shm")):
         point = dev.lookup(dev.root, name)
         assert point is not None
-        container.mount(fs, Node(dev_mount, point), b"/dev/" + name, source=fs.type)
+        container.mount(fs, Node(dev_mount, point), b"/dev/" + name, source=source)
     if spec.get("terminal"):
         dev.symlink(dev.root, b"console", b"/dev/tty", 0, 0)
     _sys_mounts(container, directory)
@@ -160,7 +164,10 @@ def _mount(container: Container, mount: dict[str, Any], number: int) -> None:
     read_only = bool(mount.get("read_only"))
     if mount["type"] == "tmpfs":
         mode = int(mount.get("mode") or 0o1777)
-        fs: Filesystem = new_tmpfs(os.path.join(container.directory, f"tmpfs-{number}"), dev, mode)
+        directory = os.path.join(container.directory, f"tmpfs-{number}")
+        size = int(mount.get("size") or 0)
+        make = container.kernel.platform.limited_directory
+        fs: Filesystem = SizedTmpfs(directory, dev, mode, size, make) if size else new_tmpfs(directory, dev, mode)
         _mount_at(container, fs, target, source="tmpfs", read_only=read_only)
     elif mount["type"] == "bind":
         try:

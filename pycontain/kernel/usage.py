@@ -15,9 +15,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Container as Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontain.kernel.vfs.proctext import host_file
+from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 
 if TYPE_CHECKING:
     from pycontain.kernel.container import Container
@@ -186,13 +188,30 @@ class Usage:
 
     def measure_memory(self) -> Memory:
         """As memory(), always anew."""
-        if len(self._container.processes) == 1:
-            value = self.quick_memory()
-        else:
-            value = self._proportional()
+        value = self.quick_memory() if len(self._container.processes) == 1 else self._proportional()
+        value = self._with_tmpfs(value)
         self._memory = (time.monotonic(), value)
         self.peak = max(self.peak, value.total)
         return value
+
+    def tmpfs(self) -> dict[int, int]:
+        """Those whose bytes are in memory: the host's device number -> bytes."""
+        found = {}
+        for mount in self._container.mounts:
+            if isinstance(mount.fs, SizedTmpfs) and mount.fs.host_device:
+                found[mount.fs.host_device] = mount.fs.used()
+        return found
+
+    def _with_tmpfs(self, value: Memory) -> Memory:
+        """What of a tmpfs is not mapped by any process counts as well."""
+        tmpfs = self.tmpfs()
+        bytes_there = sum(tmpfs.values())
+        if not bytes_there:
+            return value
+        mapped = 0
+        if value.shared:
+            mapped = sum(_mapped_of(pid, tmpfs) for pid in self._container.processes)
+        return value._replace(shared=value.shared + max(bytes_there - mapped, 0))
 
     def _proportional(self) -> Memory:
         total = [0, 0, 0, 0]
@@ -224,6 +243,18 @@ class Usage:
 
 _STATUS = {b"RssAnon": 0, b"RssShmem": 1, b"VmSwap": 2, b"RssFile": 3}
 _ROLLUP = {b"Pss_Anon": 0, b"Pss_Shmem": 1, b"SwapPss": 2, b"Pss_File": 3}
+
+
+def _mapped_of(pid: int, devices: Collection[int]) -> int:
+    """Bytes of the files of these devices that a process has mapped: its proportional share."""
+    total, counts = 0, False
+    for line in host_file_or_nothing(pid, "smaps").splitlines():
+        if line.startswith(b"Pss:"):
+            total += int(line.split()[1]) * 1024 if counts else 0
+        elif b"-" in line.split(b" ", 1)[0]:
+            major, _, minor = line.split(None, 5)[3].partition(b":")
+            counts = os.makedev(int(major, 16), int(minor, 16)) in devices
+    return total
 
 
 def _fields(text: bytes) -> list[bytes]:

@@ -127,6 +127,9 @@ class Platform(Protocol):
 
     def release(self, task: Any) -> None: ...
 
+    def limited_directory(self, size: int) -> int | None:
+        """A descriptor of an empty directory that holds so many bytes, then ENOSPC; None where there can be none."""
+
     def kill(self, pid: int, tid: int | None, signal: int) -> None: ...
 
     def flooded(self, pid: int) -> bool:

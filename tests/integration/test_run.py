@@ -150,8 +150,8 @@ def test_rm_leaves_nothing(pycontain: CommandLine) -> None:
 
 
 def test_option_that_is_not_there_yet(pycontain: CommandLine) -> None:
-    done = pycontain("run", "--rm", "--shm-size", "1g", BASE, "true", code=125)
-    assert "--shm-size is not there yet" in done.stderr
+    done = pycontain("run", "--rm", "--gpus", "all", BASE, "true", code=125)
+    assert "--gpus is not there yet" in done.stderr
     done = pycontain("run", "--rm", "--network", "bridge", BASE, "true", code=125)
     assert "--network bridge is not there yet" in done.stderr
     assert pycontain("run", "--rm", "--network", "host", BASE, "echo", "hi").stdout == "hi\n"

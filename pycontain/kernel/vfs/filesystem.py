@@ -29,6 +29,7 @@ class Filesystem:
     dev: int
     type: str
     magic: int
+    options = b""  # of its own, as /proc/mounts shows them
     fixed = False  # nobody can make names; where there is none, ENOENT comes before any other error
     cacheable = False  # may a resolved path be remembered until `generation` changes?
     root: Inode

@@ -202,7 +202,13 @@ def _map_line(container: Container, line: bytes) -> bytes:
 
 def mounts(container: Container, process: Process) -> bytes:
     return b"".join(
-        b"%s %s %s %s 0 0\n" % (m.source.encode(), m.target, m.fs.type.encode(), m.options())
+        b"%s %s %s %s 0 0\n"
+        % (
+            m.source.encode(),
+            m.target,
+            m.fs.type.encode(),
+            b",".join(filter(None, (m.options(), m.fs.options))),
+        )
         for m in container.mounts
     )
 
@@ -222,7 +228,7 @@ def mountinfo(container: Container, process: Process) -> bytes:
                 mount.options(),
                 mount.fs.type.encode(),
                 mount.source.encode(),
-                b"ro" if mount.read_only else b"rw",
+                b",".join(filter(None, (b"ro" if mount.read_only else b"rw", mount.fs.options))),
             )
         )
     return b"".join(lines)

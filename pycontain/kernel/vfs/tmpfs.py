@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ def _size(text: str) -> int:
 def new_mounted(container: Container, options: Options) -> UnionFs:
     container.mounted += 1
     directory = os.path.join(container.directory, f"tmpfs-inside-{container.mounted}")
-    fs = new_tmpfs(directory, os.makedev(0, FIRST_DEVICE + container.mounted), options.mode)
+    dev = os.makedev(0, FIRST_DEVICE + container.mounted)
+    if options.size:
+        make = container.kernel.platform.limited_directory
+        fs: UnionFs = SizedTmpfs(directory, dev, options.mode, options.size, make)
+    else:
+        fs = new_tmpfs(directory, dev, options.mode)
     fs.image.root.uid, fs.image.root.gid = options.uid, options.gid
-    fs.limit = options.size
     return fs

@@ -31,7 +31,6 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
         self.dev = os.makedev(0, 44)
         self.type = "overlay"
         self.magic = OVERLAYFS_MAGIC
-        self.limit: int | None = None
 
     def packed_stat(self, inode: Inode) -> bytes:
         """Packed once for an inode of the image: it is the same until a container changes it."""

@@ -47,6 +47,7 @@ def findings() -> list[Finding]:
         _memfd(),
         _launch(),
         _landlock(),
+        _tmpfs(),
         _nested(),
         _identity(),
     ]
@@ -136,6 +137,17 @@ def _landlock() -> Finding:
     return Finding(
         "Landlock (a second wall)", abi > 0, False, f"ABI {abi}" if abi else "not offered by this host"
     )
+
+
+def _tmpfs() -> Finding:
+    from pycontain.platforms.trap.tmpfs import make
+
+    fd = make(1 << 20)
+    if fd is None:
+        detail = "no mounts and no user namespaces here: /dev/shm's size is looked at when files are opened"
+        return Finding("tmpfs of limited size", False, False, detail)
+    os.close(fd)
+    return Finding("tmpfs of limited size", True, False, "the host refuses what is too much")
 
 
 def _nested() -> Finding:

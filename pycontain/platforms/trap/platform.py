@@ -19,7 +19,7 @@ from typing import Any
 
 from pycontain.errors import PlatformError
 from pycontain.platforms.base import DEFERRED, LATER, NATIVE, Launch, Listener, Program, SyscallFunction
-from pycontain.platforms.trap import execute, host, stub
+from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.launch import Confinement, spawn
@@ -296,6 +296,9 @@ class TrapPlatform:
                 pass
 
     # -- life-cycle
+
+    def limited_directory(self, size: int) -> int | None:
+        return tmpfs.make(size)
 
     def kill(self, pid: int, tid: int | None, signum: int) -> None:
         if tid is None:

@@ -64,6 +64,9 @@ class FakePlatform:
         self.sent.append(fd)
         return fd
 
+    def limited_directory(self, size: int) -> int | None:
+        return None  # as on a host that lets nobody mount
+
     def kill(self, pid: int, tid: int | None, signum: int) -> None:
         self.killed.append((pid, tid, signum))
 
