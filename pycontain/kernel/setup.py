@@ -167,7 +167,9 @@ def _mount(container: Container, mount: dict[str, Any], number: int) -> None:
         directory = os.path.join(container.directory, f"tmpfs-{number}")
         size = int(mount.get("size") or 0)
         make = container.kernel.platform.limited_directory
-        fs: Filesystem = SizedTmpfs(directory, dev, mode, size, make) if size else new_tmpfs(directory, dev, mode)
+        fs: Filesystem = (
+            SizedTmpfs(directory, dev, mode, size, make) if size else new_tmpfs(directory, dev, mode)
+        )
         _mount_at(container, fs, target, source="tmpfs", read_only=read_only)
     elif mount["type"] == "bind":
         try:
