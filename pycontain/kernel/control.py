@@ -159,6 +159,7 @@ class KernelClient:
             [
                 sys.executable,
                 "-s",
+                "-P",  # not what lies in the current directory
                 "-m",
                 "pycontain.kernel",
                 "--root",

@@ -52,6 +52,7 @@ class MachineClient(KernelClient):
             [
                 sys.executable,
                 "-s",
+                "-P",  # not what lies in the current directory
                 "-m",
                 "pycontain.vm.server",
                 "--root",

@@ -48,6 +48,10 @@ DEVICE_LINKS = (
     (b"/proc/self/fd", b"fd"), (b"/proc/self/fd/0", b"stdin"), (b"/proc/self/fd/1", b"stdout"),
     (b"/proc/self/fd/2", b"stderr"), (b"pts/ptmx", b"ptmx"), (b"/proc/kcore", b"core"),
 )  # fmt: skip
+READ_ONLY_PATHS = (b"/proc/bus", b"/proc/fs", b"/proc/irq", b"/proc/sys", b"/proc/sysrq-trigger")
+CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
+"""Docker's: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, net_raw, sys_chroot,
+mknod, audit_write, setfcap."""
 RESOLVE_IN_ROOT = 0x10
 SHARE_FD = 700
 """The agent's descriptor of the first share's /dev/fuse; the others follow."""
@@ -309,12 +313,15 @@ class Start:
         stdin: bool,
         init: bool,
         namespaces: Sequence[int] = (),
+        confined: bool = False,
     ) -> None:
         """init: the container's first program, in namespaces of its own; else namespaces: the agent's
-        descriptors of the namespaces to join (pid first)."""
+        descriptors of the namespaces to join (pid first). confined: with Docker's capabilities only, and what /proc
+        offers for tuning the kernel is read-only."""
         self.script = Script()
         self._args = args
         self.terminal = terminal
+        self._confined = confined
         s, t = self.script, self.script.table
         self._candidates = _paths(args[0], env, cwd)
         argv, envp = t.strings(args), t.strings(env)
@@ -386,6 +393,10 @@ class Start:
         if init:
             flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
             t.call("mount", t.text(b"proc"), t.text(ROOT + b"/proc"), t.text(b"proc"), flags, 0)
+            for path in READ_ONLY_PATHS if self._confined else ():
+                place = t.text(ROOT + path)
+                t.call("mount", place, place, 0, MS_BIND, 0)
+                t.call("mount", 0, place, 0, MS_BIND | MS_REMOUNT | MS_RDONLY | flags, 0)
             t.call("chdir", t.text(ROOT))
             t.call("mount", t.text(b"."), t.text(b"/"), 0, MS_MOVE, 0)
             t.call("chroot", t.text(b"."))
@@ -403,6 +414,9 @@ class Start:
         t.operation(agent.COPY, failures, entered.plus(0))
         bad = t.jump(agent.IF_NEGATIVE, entered.plus(0))
         t.call("rt_sigprocmask", 1, t.words([(1 << 64) - 1 - (1 << 64)]), 0, 8)  # unblock everything
+        for capability in range(41) if self._confined else ():
+            if capability not in CAPABILITIES:
+                t.call("prctl", 24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
         t.call("setgroups", len(groups), t.data(struct.pack(f"<{len(groups)}I", *groups)))
         t.call("setgid", gid)
         t.call("setuid", uid)

@@ -40,10 +40,14 @@ DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 class Machine:
     """process: a QEMU, or a User-Mode Linux, whose guest's agent is listening. signals: the agent's descriptor for SIGCHLD."""
 
-    def __init__(self, process: MachineProcess, signals: int, disk: bytes = b"/dev/vda") -> None:
+    def __init__(
+        self, process: MachineProcess, signals: int, disk: bytes = b"/dev/vda", *, confined: bool = False
+    ) -> None:
         self.process = process
         self.disk = disk
         """The device of the image, in the guest."""
+        self.confined = confined
+        """Programs do not get all that the guest's root may do."""
         self.channel = Channel(process.control)
         self.signals = signals
         self.sessions: list[Session] = []
@@ -119,6 +123,7 @@ class Machine:
             stdin=bool(spec.get("stdin")),
             init=init,
             namespaces=[] if init else await self._namespaces(),
+            confined=self.confined,
         )
         reply = await self.run(start.script)
         session.pid = start.number(reply, "pid")
@@ -241,11 +246,13 @@ class Machine:
         watched = [(agent.CONTROL, POLLIN), (self.signals, POLLIN)]
         reading: list[tuple[Session, int]] = []
         blocked: list[Session] = []
-        ending = False
+        ending: list[Session] = []
+        """Ended before this poll was asked for: what it reads is all that they have said."""
         for session in self.sessions:
             if session.exit_code is not None:
                 continue
-            ending = ending or session.status is not None
+            if session.status is not None:
+                ending.append(session)
             if not session.paused or session.status is not None:
                 reading += [(session, fd) for fd in session.outputs]
                 watched += [(fd, POLLIN) for fd in session.outputs]
@@ -272,8 +279,8 @@ class Machine:
                 self._closing.append(fd)
             if len(piece) == CHUNK:
                 drained.add(id(session))  # there may be more
-        for session in self.sessions:
-            if session.status is not None and session.exit_code is None and id(session) not in drained:
+        for session in ending:
+            if session.exit_code is None and id(session) not in drained:
                 self._closing += list(session.outputs)
                 if session.input >= 0 and session.input not in session.outputs:
                     self._closing.append(session.input)

@@ -10,6 +10,7 @@ import signal
 import socket
 import tempfile
 import time
+from contextlib import ExitStack
 
 from pycontain.errors import MachineError
 from pycontain.vm.uml import confinement, preload, program, vhost_user, warden
@@ -42,41 +43,52 @@ class UmlProcess:
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self.failure = ""
         """Why the machine was given up, where its device is the reason."""
-        opened: list[int] = []
-        self._listener = None
+        self._listener: socket.socket | None = None
+        self._output, output = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._output, False)
         try:
-            place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.append(place)
-            # by descriptor: the path of a socket may have 107 bytes only
-            self._listener = vhost_user.listen(f"/proc/self/fd/{place}/{program.SOCKET}")
-            opened += [
-                os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC),
-                os.open(disk, os.O_RDONLY | os.O_CLOEXEC),
-            ]
-            opened.append(preload.open_library())
-            self._output, output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            opened.append(output)
-            os.set_blocking(output, True)
-            null, image, library = opened[1:4]
-            self.pid, self._alive = warden.spawn(
-                program.command_line(found.path, memory),
-                {
-                    0: null, 1: output, 2: output, program.DIRECTORY_FD: place, program.INITRD_FD: ramdisk,
-                    program.DISK_FD: image, program.LIBRARY_FD: library,
-                },
-                confinement.environment(memory),
-                confinement.confine,
-            )  # fmt: skip
+            self.pid, self._alive = self._spawn(found, ramdisk, disk, output)
         except BaseException:
+            os.close(self._output)
             self._close_sockets()
+            shutil.rmtree(directory, ignore_errors=True)
             raise
         finally:
-            for fd in opened:
-                os.close(fd)
+            os.close(output)
+        assert self._listener is not None
         self.started = time.time_ns()
-        self.pidfd = os.pidfd_open(self.pid)
+        self.pidfd: int = os.pidfd_open(self.pid)
         self._loop.add_reader(self._output, self._listen)
         self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _spawn(self, found: program.Program, ramdisk: int, disk: str, output: int) -> tuple[int, int]:
+        memory_place, uid = confinement.memory_place(self.memory), confinement.identity()
+        with ExitStack() as stack:
+
+            def opened(fd: int) -> int:
+                stack.callback(os.close, fd)
+                return fd
+
+            place = opened(os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            # by descriptor: the path of a socket may have 107 bytes only
+            self._listener = vhost_user.listen(f"/proc/self/fd/{place}/{program.SOCKET}")
+            if uid is not None:
+                for path in (self._directory, os.path.join(self._directory, program.SOCKET)):
+                    os.chown(path, uid, uid)
+            return warden.spawn(
+                program.command_line(found.path, self.memory),
+                {
+                    0: opened(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)),
+                    1: output,
+                    2: output,
+                    program.DIRECTORY_FD: place,
+                    program.INITRD_FD: ramdisk,
+                    program.DISK_FD: opened(os.open(disk, os.O_RDONLY | os.O_CLOEXEC)),
+                    program.LIBRARY_FD: opened(preload.open_library()),
+                },
+                confinement.environment(memory_place),
+                lambda table: confinement.confine(table, found.path, memory_place, uid),
+            )
 
     async def connected(self) -> None:
         """Wait until the guest's kernel has found its device. MachineError where it does not."""

@@ -22,6 +22,10 @@ By number, since its options know no quoting: a path may have commas, colons or 
 SOCKET = "console"
 """The name, in the machine's directory, of the socket that the guest's console device is behind."""
 
+QUICK = ("lpj=10000000", "initcall_blacklist=raid6_select_algo")
+"""Of 1.2 s of a boot, 0.2 go into measuring a delay loop and 0.85 into measuring which way of computing RAID 6 is the
+quickest. A guest has no disks for RAID, and nothing in it delays by a loop."""
+
 
 class Program(NamedTuple):
     """path; release of its kernel, "6.1.176"; modules: their directory; source: how it was found, for people."""
@@ -104,4 +108,5 @@ def command_line(path: str, memory: int) -> list[str]:
         "con=null", "con0=null,fd:1", "ssl=null", "console=tty0",
         "quiet", "loglevel=4", "panic=-1", "noreboot", "random.trust_cpu=on",
         "rcupdate.rcu_expedited=1", "rcupdate.rcu_normal_after_boot=0",
+        *QUICK,
     ]  # fmt: skip

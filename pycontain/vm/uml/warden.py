@@ -66,12 +66,12 @@ def table(argv: Sequence[str], environment: Mapping[str, str], confine: Callable
     t.call("exit_group", 0)
 
     t.land(in_kernel)
-    t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
     t.call("prctl", PR_SET_THP_DISABLE, 1, 0, 0, 0)
     # spares it some megabytes; not allowed everywhere, and it does without
     t.call("personality", ADDR_NO_RANDOMIZE)
     t.call("close", ALIVE)
     confine(t)
+    t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))  # another identity would have forgotten it
     arguments = t.strings([os.fsencode(a) for a in argv])
     variables = t.strings([os.fsencode(f"{k}={v}") for k, v in environment.items()])
     t.call("execve", t.text(os.fsencode(argv[0])), arguments, variables)
