@@ -195,5 +195,9 @@ def _machines(engine: Engine) -> Any:
 
 
 def _check_vm(container: Container) -> None:
+    if container.spec.get("runtime") == "uml":
+        raise UsageError(
+            f"vm: {container.name} runs under User-Mode Linux, which cannot be saved", hint="--runtime vm can"
+        )
     if container.spec.get("runtime") != "vm":
         raise UsageError(f"vm: {container.name} is not a virtual machine", hint="run it with --runtime vm")

@@ -58,8 +58,20 @@ def check(root: str) -> list[Finding]:
         else f"no ({verdict.reason}): guests run under TCG, 5 to 15 times slower"
     )
     found.append(Finding(True if verdict.works else None, "KVM", text))
-
+    found.append(_user_mode_linux())
     return found
+
+
+def _user_mode_linux() -> Finding:
+    """Of its own: nothing else needs it, and it needs nothing else."""
+    from pycontain.vm.uml import program  # only here
+
+    try:
+        uml = program.find()
+        uml.load_modules()
+    except PycontainError as error:
+        return Finding(None, "User-Mode Linux", str(error))
+    return Finding(True, "User-Mode Linux", f"{uml.release}, {uml.path}: pycontain run --runtime uml IMAGE")
 
 
 def set_up(root: str, say: Callable[[str], object]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
 from pycontain.errors import MachineError
 from pycontain.vm import guest
 from pycontain.vm.machine import Machine
 from pycontain.vm.table import Table
 from pycontain.vm.uml import program
-from pycontain.vm.uml.process import UmlProcess, new_directory
+from pycontain.vm.uml.process import PREFIX, UmlProcess, new_directory
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
@@ -24,6 +25,9 @@ class Booter:
         self._runtime = runtime
         self._program: program.Program | None = None
         self._ramdisk = -1
+        for name in os.listdir(runtime):
+            if name.startswith(PREFIX):  # of a server that was killed; its machines died with it
+                shutil.rmtree(os.path.join(runtime, name), ignore_errors=True)
 
     async def boot(self, memory: int, disk: str) -> Machine:
         """A machine whose agents listen. memory: MiB; disk: the root file system's EROFS image. MachineError."""

@@ -12,7 +12,7 @@ import os
 import struct
 
 from pycontain.vm.table import Table
-from pycontain.vm.uml.program import DIRECTORY_FD, DISK_FD, LIBRARY_FD
+from pycontain.vm.uml.program import DIRECTORY_FD, DISK_FD, LIBRARY_FD, PROGRAM_FD
 
 SHARED_MEMORY = "/dev/shm"
 PR_SET_NO_NEW_PRIVS = 38
@@ -56,7 +56,7 @@ def identity() -> int | None:
     return NOBODY if all(effective >> bit & 1 for bit in _NEEDED) else None
 
 
-def confine(table: Table, program: str, place: str, uid: int | None) -> None:
+def confine(table: Table, place: str, uid: int | None) -> None:
     """Rows for the process that becomes User-Mode Linux. What the host does not offer is left out."""
     if uid is not None:
         table.call("setgroups", 0, 0)
@@ -65,7 +65,7 @@ def confine(table: Table, program: str, place: str, uid: int | None) -> None:
     table.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     handled = table.words([_EVERYTHING])
     table.call("dup3", table.call("landlock_create_ruleset", handled, 8, 0), _RULESET, 0o2000000)
-    paths = [*_READABLE, (program, _EXECUTE | _READ)]
+    paths = list(_READABLE)
     if not place.startswith("/proc/"):
         paths.append((place, _EVERYTHING))
     for path, rights in paths:
@@ -76,6 +76,7 @@ def confine(table: Table, program: str, place: str, uid: int | None) -> None:
         _allow(table, _PLACE, rights)
     _allow(table, DIRECTORY_FD, _EVERYTHING)
     _allow(table, DISK_FD, _READ)
+    _allow(table, PROGRAM_FD, _EXECUTE | _READ)
     table.call("landlock_restrict_self", _RULESET, 0)
 
 

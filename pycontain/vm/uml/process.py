@@ -19,6 +19,8 @@ from pycontain.vm.uml.console import Console
 LISTENING_DEADLINE = 20.0
 """Seconds for the guest's kernel to come as far as its devices."""
 END_DEADLINE = 10.0
+PREFIX = "uml-"
+"""Of machines' directories."""
 CONSOLE_KEPT = 4000
 """Bytes of the guest's console that are kept, whatever it writes."""
 
@@ -76,6 +78,7 @@ class UmlProcess:
                 for path in (self._directory, os.path.join(self._directory, program.SOCKET)):
                     os.chown(path, uid, uid)
             return warden.spawn(
+                program.PROGRAM_FD,
                 program.command_line(found.path, self.memory),
                 {
                     0: opened(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)),
@@ -84,10 +87,11 @@ class UmlProcess:
                     program.DIRECTORY_FD: place,
                     program.INITRD_FD: ramdisk,
                     program.DISK_FD: opened(os.open(disk, os.O_RDONLY | os.O_CLOEXEC)),
+                    program.PROGRAM_FD: opened(os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)),
                     program.LIBRARY_FD: opened(preload.open_library()),
                 },
                 confinement.environment(memory_place),
-                lambda table: confinement.confine(table, found.path, memory_place, uid),
+                lambda table: confinement.confine(table, memory_place, uid),
             )
 
     async def connected(self) -> None:
@@ -178,10 +182,10 @@ class UmlProcess:
             self._listener.close()
         if self._console is not None:
             self._console.close()
-        for sock in (*self._ports, self.shares):
+        for sock in (*self._ports, self.control, self.shares):
             sock.close()
 
 
 def new_directory(parent: str) -> str:
     """For a machine; parent: the server's own directory."""
-    return tempfile.mkdtemp(prefix="uml-", dir=parent)
+    return tempfile.mkdtemp(prefix=PREFIX, dir=parent)

@@ -16,9 +16,10 @@ MODULES = "/usr/lib/uml/modules"
 EARLY_MODULES = ("virtio_ring", "virtio", "virtio_console")
 LATE_MODULES = ("libcrc32c", "erofs", "overlay", "fuse")
 NEEDED = ("erofs", "overlay", "virtio_console")
-DIRECTORY_FD, INITRD_FD, DISK_FD, LIBRARY_FD = 20, 21, 22, 23
-"""In the program: the machine's directory (for sockets), the ramdisk, the root file system, the library of preload.py.
-By number, since its options know no quoting: a path may have commas, colons or blanks."""
+DIRECTORY_FD, INITRD_FD, DISK_FD, LIBRARY_FD, PROGRAM_FD = 20, 21, 22, 23, 24
+"""In the program: the machine's directory (for sockets), the ramdisk, the root file system, the library of preload.py,
+the program itself. By number, since its options know no quoting (a path may have commas, colons or blanks), and since
+it may not have the right to walk there."""
 SOCKET = "console"
 """The name, in the machine's directory, of the socket that the guest's console device is behind."""
 

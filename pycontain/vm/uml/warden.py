@@ -31,8 +31,10 @@ LIFTED = 300
 O_CLOEXEC = 0o2000000
 
 
-def table(argv: Sequence[str], environment: Mapping[str, str], confine: Callable[[Table], None]) -> bytes:
-    """The reaper's program. confine: writes what is done in the kernel's process just before it is executed."""
+def table(
+    program: int, argv: Sequence[str], environment: Mapping[str, str], confine: Callable[[Table], None]
+) -> bytes:
+    """The reaper's program. program: the descriptor of what is executed in the end; confine: writes what is done in the kernel's process just before it is executed."""
     t = Table(agent.START)
     zero = t.constant(0)
     t.call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -74,12 +76,13 @@ def table(argv: Sequence[str], environment: Mapping[str, str], confine: Callable
     t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))  # another identity would have forgotten it
     arguments = t.strings([os.fsencode(a) for a in argv])
     variables = t.strings([os.fsencode(f"{k}={v}") for k, v in environment.items()])
-    t.call("execve", t.text(os.fsencode(argv[0])), arguments, variables)
+    t.call("execve", t.text(b"/proc/self/fd/%d" % program), arguments, variables)
     t.call("exit_group", 127)
     return t.layout()
 
 
 def spawn(
+    program: int,
     argv: Sequence[str],
     descriptors: Mapping[int, int],
     environment: Mapping[str, str],
@@ -87,7 +90,7 @@ def spawn(
 ) -> tuple[int, int]:
     """Start it; the reaper's process id, and our end of the pipe: closing it ends everything. MachineError.
 
-    descriptors: number in the program -> ours; 10 and 11 are the guard's own.
+    descriptors: number in the program -> ours; program: one of those numbers, what is executed; 10 and 11 are the guard's own.
     """
     alive_read, alive_write = os.pipe()
     made = os.memfd_create("warden")
@@ -95,7 +98,7 @@ def spawn(
     os.close(made)
     lifted: dict[int, int] = {}
     try:
-        os.write(image, agent.elf(table(argv, environment, confine).ljust(agent.PAGE * 16, b"\0")))
+        os.write(image, agent.elf(table(program, argv, environment, confine).ljust(agent.PAGE * 16, b"\0")))
         for number, fd in {**descriptors, ALIVE: alive_read}.items():
             lifted[number] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LIFTED)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in lifted.items()]
