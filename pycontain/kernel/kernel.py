@@ -22,6 +22,7 @@ from pycontain.kernel.loader import Loader
 from pycontain.kernel.loop import Loop
 from pycontain.kernel.task import FileContext, Process, Task
 from pycontain.kernel.vfs import handles
+from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.wait import Waits
 from pycontain.platforms.base import Platform
 from pycontain.unionfs.image import ImageTree, Layer
@@ -53,7 +54,7 @@ class Kernel:
         self.fifos = FifoOpens(self)
         self.containers: dict[str, Container] = {}
         self.tasks: dict[int, Task] = {}
-        self.executing: dict[int, tuple[Credentials, bytes, bytes]] = {}
+        self.executing: dict[int, tuple[Credentials, Node | None, bytes]] = {}
         self.unknown_calls: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.started = time.time_ns()

@@ -61,7 +61,7 @@ class Process:
         self.parent = parent
         self.credentials = credentials
         self.files = files
-        self.executable = b""
+        self.executable: Node | None = None  # of the running program; None: not started, or a memory file
         self.name = b""
         self.threads: dict[int, Task] = {}
         self.started = time.monotonic_ns()

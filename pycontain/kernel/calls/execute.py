@@ -21,7 +21,7 @@ from pycontain.kernel.vfs.access import EXECUTE, need
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import NOEXEC, NOSUID, Node
 from pycontain.kernel.vfs.proctext import host_file
-from pycontain.kernel.vfs.walk import path_of, resolve
+from pycontain.kernel.vfs.walk import resolve
 from pycontain.platforms.base import Binary, Program
 
 MAX_SCRIPTS = 5
@@ -70,7 +70,7 @@ def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
     # by now the number may be a FIFO's, whose open would wait
     host = os.open(f"/proc/{task.tid}/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return _start(task, host, b"/dev/fd/%d" % fd, b"", a[1], a[2], a[3], 0o755, 0, 0)
+        return _start(task, host, b"/dev/fd/%d" % fd, None, a[1], a[2], a[3], 0o755, 0, 0)
     except Script:
         os.close(host)
         fail(errno.ENOENT)  # the interpreter could not open a close-on-exec descriptor
@@ -94,15 +94,13 @@ def execute(
     strings: list[bytes] = []
     replaced = 0
     shown = path
-    container = task.process.container
     for _ in range(MAX_SCRIPTS + 1):
         inode = node.inode
-        real = path_of(container.root, node)
         nosuid = node.mount.restrictions & NOSUID
         fd = open_program(task, node)
         try:
             return _start(
-                task, fd, path, real, empty, argv, envp, inode.mode & ~(0o6000 if nosuid else 0), inode.uid, inode.gid,
+                task, fd, path, node, empty, argv, envp, inode.mode & ~(0o6000 if nosuid else 0), inode.uid, inode.gid,
                 (strings, replaced) if strings else None, None if nosuid else inode.xattrs,
             )  # fmt: skip
         except Script as script:
@@ -115,6 +113,8 @@ def execute(
             else:
                 strings, replaced = [*head, shown], 1
             shown = script.interpreter
+            if not shown:
+                fail(errno.EACCES)  # Linux looks an empty name up as the working directory
             node = resolve(task, AT_FDCWD, script.interpreter)
     fail(errno.ELOOP)
 
@@ -135,7 +135,7 @@ def _start(
     task: Task,
     fd: int,
     path: bytes,
-    real: bytes,
+    node: Node | None,
     empty: int,
     argv: int,
     envp: int,
@@ -145,7 +145,8 @@ def _start(
     script: tuple[list[bytes], int] | None = None,
     xattrs: dict[bytes, bytes] | None = None,
 ) -> Any:
-    """Hand the program over. Closes fd, whatever comes of it, but for a Script."""
+    """Hand the program over; node: None for one without a place in a file system. Closes fd, whatever comes of it,
+    but for a Script."""
     kernel = task.process.container.kernel
     try:
         binary = kernel.loader.read(fd)
@@ -176,7 +177,7 @@ def _start(
         empty,
         (who.uid, who.euid, who.gid, who.egid, int(secure)),
     )
-    kernel.executing[task.tid] = (who, real or path, program.name)
+    kernel.executing[task.tid] = (who, node, program.name)
     try:
         return kernel.platform.execute(task, program)
     except BaseException:

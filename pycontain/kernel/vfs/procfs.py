@@ -126,8 +126,14 @@ class ProcFs(Filesystem):
         self._numbers: dict[str, int] = {}
 
     def _alive(self, process: Process | None) -> bool:
-        """Does the process number still belong to it? It does until the kernel reaps it, and that is between calls."""
-        return process is None or self.container.processes.get(process.pid) is process
+        """Does the process number still belong to it? It does until its parent has waited for it."""
+        if process is None or self.container.processes.get(process.pid) is process:
+            return True
+        return self.container.zombie(process.pid) is process
+
+    def _ended(self, process: Process) -> bool:
+        """Is it a zombie? It has no program and no directories any more."""
+        return self.container.processes.get(process.pid) is not process
 
     def _number(self, directory: Inode, name: bytes) -> int:
         """An inode number for a fixed name; those below a process are not remembered, there is no end of them."""
@@ -368,7 +374,7 @@ class ProcFs(Filesystem):
     def _owner(self, inode: ProcInode, task: Task) -> Process:
         """Whose link it is, if the task may look into that process (ptrace(2), access mode checking)."""
         process = inode.process
-        if process is None or not self._alive(process):
+        if process is None or self._ended(process):
             fail(errno.ENOENT)
         who, other = task.process.credentials, process.credentials
         if (
@@ -394,27 +400,22 @@ class ProcFs(Filesystem):
             return inode.target or b""
         process = self._owner(inode, task)
         root = task.process.files.root
+        place = _place(inode, process)
+        if place is not None:
+            gone = inode.kind != "root" and place.inode.nlink == 0
+            return path_of(root, place) + (b" (deleted)" if gone else b"")
         if inode.kind == "exe":
-            if not process.executable:
-                fail(errno.ENOENT)
-            return process.executable
-        if inode.kind == "cwd":
-            cwd = process.files.cwd
-            gone = cwd.mount.fs.current(cwd.inode).nlink == 0
-            return path_of(root, cwd) + (b" (deleted)" if gone else b"")
-        if inode.kind == "root":
-            return path_of(root, process.files.root)
+            return b"/memfd: (deleted)"
         return container.describe_fd(process.pid, int(inode.name), root)
 
     def follow(self, inode: Inode, task: Task) -> Any:
         assert isinstance(inode, ProcInode)
-        if inode.kind in ("link", "exe") or inode.process is None:
+        if inode.kind == "link" or inode.process is None:
             return None
         process = self._owner(inode, task)
-        if inode.kind == "cwd":
-            return process.files.cwd
-        if inode.kind == "root":
-            return process.files.root
+        place = _place(inode, process)
+        if place is not None or inode.kind == "exe":
+            return place
         number = int(inode.name)
         node = self.container.node_of_descriptor(process.pid, number)
         if node is not None:
@@ -503,6 +504,13 @@ class ProcFs(Filesystem):
 
     def parent(self, inode: Inode) -> Inode:
         return inode.parent or self.root
+
+
+def _place(link: ProcInode, process: Process) -> Node | None:
+    """Where a link of /proc/PID leads that is a place in the tree, as it is now."""
+    files = process.files
+    node = {"exe": process.executable, "cwd": files.cwd, "root": files.root}.get(link.kind)
+    return None if node is None else Node(node.mount, node.mount.fs.current(node.inode))
 
 
 def _open_blocking(path: str, flags: int) -> int:
