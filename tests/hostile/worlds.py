@@ -26,13 +26,16 @@ PROGRAMS = Path(__file__).parent / "programs"
 class UserCommandLine(CommandLine):
     """`pycontain` as another user calls it."""
 
-    def __init__(self, root: str, python: str) -> None:
+    def __init__(self, root: str, python: str, wrapper: str = "") -> None:
+        """wrapper: a program in Python that runs its arguments."""
         super().__init__(root)
         self._python = python
+        self._wrapper = [python, wrapper] if wrapper else []
 
     @property
     def program(self) -> list[str]:
-        return [*as_user(), self._python, "-m", "pycontain"]
+        who = as_user() if os.geteuid() == 0 else []
+        return [*who, *self._wrapper, self._python, "-m", "pycontain"]
 
 
 def bounded() -> None:
@@ -88,7 +91,7 @@ def python_path() -> str:
 
 
 class World:
-    """See the module. name: "root" or "user"."""
+    """See the module. name: "root", "user", or "bare": a user of a host without Landlock."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
@@ -103,13 +106,17 @@ class World:
             PROGRAMS, directory / "attack", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*")
         )
         root = str(directory / "store")
-        if name == "user" and os.geteuid() == 0:
+        wrapper = shutil.copy(Path(__file__).parent / "without_landlock.py", directory) if name == "bare" else ""
+        if name != "root" and os.geteuid() == 0:
             python = python_for_user()
             assert python is not None
-            self.cli: CommandLine = UserCommandLine(root, python)
+            self.cli: CommandLine = UserCommandLine(root, python, str(wrapper))
             self.cli.environment["PYTHONPATH"] = python_path()
             subprocess.run(["chown", "-R", f"{USER}:{USER}", str(directory)], check=True)
             self.uid = USER
+        elif wrapper:
+            self.cli = UserCommandLine(root, sys.executable, str(wrapper))
+            self.uid = os.geteuid()
         else:
             self.cli = CommandLine(root)
             self.uid = os.geteuid()

@@ -27,7 +27,7 @@ CALLS = {
     "quotactl": (179, 0x800002, b"/", 0, buffer), "lookup_dcookie": (212, 0, buffer, 100), "modify_ldt": (154, 1, buffer, 16),
     "memfd_secret": (447, 0), "landlock_create_ruleset": (444, 0, 0, 1), "pidfd_getfd": (438, 0, 0, 0),
     "process_madvise": (440, 0, buffer, 1, 0, 0), "process_mrelease": (448, 0, 0), "vhangup": (153,), "uselib": (134, b"/bin/sh"),
-    "mq_open": (240, b"x", 0o100, 0o600, 0), "mq_notify": (244, 0, 0), "nfsservctl": (180, 0, 0, 0), "map_shadow_stack": (453, 0, 4096, 0),
+    "nfsservctl": (180, 0, 0, 0), "map_shadow_stack": (453, 0, 4096, 0),
     "lsm_list_modules": (461, buffer, buffer, 0), "lsm_set_self_attr": (460, 100, buffer, 8, 0),
     "a number above all": (511, 0), "a large number": (0x3FFFFFFF, 0), "a negative number": (-1,),
     "x32 read": (0x40000000, 0, buffer, 1), "x32 getpid": (0x40000027,), "x32 ptrace": (0x40000209, 16, 1, 0, 0),
