@@ -9,7 +9,7 @@ from pycontain.engine.engine import Engine
 
 _NAMES = (
     "attach commit cp create diff exec export kill logs pause port rename restart rm run start stats stop top "
-    "unpause wait"
+    "unpause update wait"
 )
 
 

@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tag": ("tag:tag", "Give an image another name"),
     "top": ("top:top", "List a container's processes"),
     "unpause": ("pause:unpause", "Let the programs of paused containers go on"),
+    "update": ("update:update", "Change the limits of containers"),
     "version": ("version:version", "Show versions"),
     "vm": ("vm:vm", "Virtual machines: make the host ready, snapshots, clones"),
     "wait": ("wait:wait", "Wait until containers end; print their exit codes"),

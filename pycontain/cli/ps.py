@@ -103,13 +103,14 @@ def row(
 
 
 def status_text(state: State) -> str:
-    """ "Up 2 minutes", "Exited (0) 3 hours ago", "Created"."""
+    """ "Up 2 minutes", "Exited (0) 3 hours ago", "Created"; after an OOM kill "Exited (137) … ago (OOM killed)"."""
     if state.is_running:
         text = f"Up {age(time.time() - state.started / 1e9)}"
         return text + " (Paused)" if state.status == "paused" else text
     if state.status == "created":
         return "Created"
-    return f"Exited ({state.exit_code}) {age(time.time() - state.finished / 1e9)} ago"
+    text = f"Exited ({state.exit_code}) {age(time.time() - state.finished / 1e9)} ago"
+    return text + " (OOM killed)" if state.oom_killed else text
 
 
 def _matches(filters: Filters, container: Container, state: State, known: Mapping[str, Container]) -> bool:

@@ -173,10 +173,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "ContainerIDFile": options.cidfile or "",
             "Runtime": options.runtime or "pycontain",
             "ShmSize": options.shm_size,
-            "Memory": options.limits.get("memory", 0),
-            "NanoCpus": options.limits.get("nano_cpus", 0),
-            "PidsLimit": options.limits.get("pids"),
-            "CpusetCpus": ",".join(map(str, options.limits.get("cpuset", []))),
+            **limits_of_host_config(options.limits),
             "Ulimits": [
                 {"Name": name, "Soft": soft, "Hard": hard}
                 for name, (soft, hard) in options.limits.get("ulimits", {}).items()
@@ -187,6 +184,16 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         },
         "Spec": spec,
+    }
+
+
+def limits_of_host_config(limits: dict[str, Any]) -> dict[str, Any]:
+    """The limits that can change, by Docker's names."""
+    return {
+        "Memory": limits.get("memory", 0),
+        "NanoCpus": limits.get("nano_cpus", 0),
+        "PidsLimit": limits.get("pids"),
+        "CpusetCpus": ",".join(map(str, limits.get("cpuset", []))),
     }
 
 

@@ -284,6 +284,10 @@ class KernelClient:
     def unpause(self, identity: str) -> None:
         self._ask({"op": "unpause", "id": identity})
 
+    def update(self, identity: str, limits: dict[str, Any]) -> None:
+        """Other limits (kernel/limits.py) for a running container, from now on."""
+        self._ask({"op": "update", "id": identity, "limits": limits})
+
     def sync(self, identity: str) -> None:
         """After it, the journal on disk holds every change made so far."""
         self._ask({"op": "sync", "id": identity})

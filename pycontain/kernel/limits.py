@@ -67,6 +67,9 @@ class Limits:
         self._victim = 0
         self._held = False
         self._set(values)
+        self.counts_tasks = (
+            self.pids > 0
+        )  # do the calls that make tasks come to the kernel? settled at the start
         for name, (soft, hard) in self.ulimits.items():
             if name not in ULIMITS:
                 raise ContainerError(
@@ -114,13 +117,23 @@ class Limits:
             raise ContainerError(f"cpuset {shown}: the host refuses it: {error.strerror}") from None
 
     def update(self, values: dict[str, Any]) -> None:
-        """Other limits from now on; ulimits stay. Tasks above a new limit of their number go on."""
+        """Other limits from now on; ulimits stay. Tasks above a new limit of their number go on.
+
+        Raises ContainerError, and then nothing has changed.
+        """
+        if values.get("pids") and not self.counts_tasks:
+            raise ContainerError(
+                f"update container {self._container.id[:12]}: it was started without a limit of tasks, and so "
+                "the calls that make them are not seen",
+                hint="stop it first; the limit holds from the next start",
+            )
         old = self.cpuset
         self._set(values)
         if self.cpuset != old:
             for process in self._container.processes.values():
                 for tid in process.threads:
                     self._place(tid)
+        self._idle_at = -1.0
         self.watch()
 
     def watch(self) -> None:
@@ -161,7 +174,7 @@ class Limits:
                     delay = MEMORY_LEAST
             self._total = used
             usage.peak = max(usage.peak, min(used, self.memory))
-            self._idle_at = ran
+            self._idle_at = ran if used <= self.memory else -1.0
             cost = time.monotonic() - begun
             # as soon as what is left could be used up, but never so often that looking costs more than 5 %
             delay = min(delay, max(MEMORY_LEAST, 20 * cost, (self.memory - used) / FASTEST))

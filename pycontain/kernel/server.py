@@ -202,6 +202,9 @@ class Server:
         container.paused = False
         container.thaw()
 
+    def op_update(self, connection: Connection, request: dict[str, Any]) -> None:
+        self._find(request).container.limits.update(request["limits"])
+
     def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
         self._find(request).container.root_fs.sync()
 

@@ -60,7 +60,7 @@ class Session:
         try:
             limits = container.limits
             launch = Launch(
-                program, args, env, *inner, self.terminal, init, limits.pids > 0, limits.resources()
+                program, args, env, *inner, self.terminal, init, limits.counts_tasks, limits.resources()
             )
 
             def adopt(pid: int) -> Any:

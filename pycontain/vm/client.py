@@ -133,6 +133,9 @@ class Everything(KernelClient):
     def unpause(self, identity: str) -> None:
         self._connect_to(identity).unpause(identity)
 
+    def update(self, identity: str, limits: dict[str, Any]) -> None:
+        self._connect_to(identity).update(identity, limits)
+
     def sync(self, identity: str) -> None:
         self._connect_to(identity).sync(identity)
 

@@ -34,9 +34,9 @@ class SizedTmpfs(UnionFs):
         image.root.mode = 0o040000 | mode
         self._fd = -1
         self._bytes_at = ""
-        self._directory = directory
         self._make = make
         UnionFs.__init__(self, image, None)
+        self.directory = self._host_directory = directory
         self.dev = dev
         self.cacheable = False
         self.type = "tmpfs"
@@ -50,7 +50,7 @@ class SizedTmpfs(UnionFs):
         if not self._bytes_at:
             fd = self._make(self.size)
             if fd is None:
-                self._bytes_at = os.path.join(self._directory, "files")
+                self._bytes_at = os.path.join(self._host_directory, "files")
                 os.makedirs(self._bytes_at, mode=0o700, exist_ok=True)
             else:
                 self._fd = fd
@@ -108,7 +108,7 @@ class SizedTmpfs(UnionFs):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._bytes_at = self._directory
+            self._bytes_at = self._host_directory
 
     def __del__(self) -> None:
         self.close()

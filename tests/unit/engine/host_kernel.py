@@ -141,6 +141,7 @@ class HostKernel:
         self.specs: list[dict[str, Any]] = []
         self.paused: set[str] = set()
         self.synced: list[str] = []
+        self.updates: list[tuple[str, dict[str, Any]]] = []
         self.figures: dict[str, dict[str, Any]] = {}  # what stats() answers
         self._threads: list[threading.Thread] = []
         self._attached: set[str] = set()
@@ -202,6 +203,11 @@ class HostKernel:
 
     def stats(self, identities: list[str]) -> list[dict[str, Any]]:
         return [self.figures[identity] for identity in identities if identity in self.figures]
+
+    def update(self, identity: str, limits: dict[str, Any]) -> None:
+        if limits.get("pids") == 13:
+            raise ContainerError("update: this number is refused")
+        self.updates.append((identity, limits))
 
     def kill(self, identity: str, number: int) -> None:
         self._session(identity).signal(number)
