@@ -80,6 +80,7 @@ def status(form: str) -> None:
         ("processes", values["processes"]),
         ("trapped calls", f"{traps} ({traps / max(uptime, 1):.0f}/s)"),
         ("most frequent", ", ".join(f"{name} {count}" for name, count in frequent[:6]) or "none"),
+        ("limits", values["limits"]),
         ("restarted calls", values["restarts"]),
         ("unknown calls", _counts(values["unknown_calls"])),
         ("failures", _counts(values["failures"])),
@@ -119,10 +120,23 @@ def check() -> None:
         mark = "yes" if finding.good else "NO" if finding.required else "no"
         missing = missing or (finding.required and not finding.good)
         click.echo(f"{mark:4}{finding.name:34}{finding.detail}")
+    _check_cgroups()
     if missing:
         click.echo("Containers cannot run here: what is marked NO is required.")
         sys.exit(125)
     click.echo("Containers can run here.")
+
+
+def _check_cgroups() -> None:
+    from pycontain.kernel.cgroup import Undelegated, find
+
+    try:
+        delegation = find()
+    except Undelegated as reason:
+        good, detail = False, f"{reason}: the kernel keeps limits itself"
+    else:
+        good, detail = True, f"{delegation.path} ({', '.join(delegation.controllers)})"
+    click.echo(f"{'yes' if good else 'no':4}{'a delegated cgroup':34}{detail}")
 
 
 @kernel.command()

@@ -11,7 +11,7 @@ import sys
 import time
 
 from pycontain.errors import PycontainError
-from pycontain.kernel import libc, table
+from pycontain.kernel import cgroup, libc, table
 from pycontain.kernel.kernel import Kernel
 from pycontain.kernel.server import Server
 from pycontain.platforms.base import Platform
@@ -68,6 +68,10 @@ def main(arguments: list[str]) -> int:
     except PycontainError as error:
         print(f"pycontain kernel: {error}", file=sys.stderr)
         return error.exit_code
+    try:
+        kernel.delegation = cgroup.take(cgroup.find())
+    except cgroup.Undelegated as reason:
+        kernel.undelegated = str(reason)
     server = Server(
         kernel,
         os.path.join(directory, "kernel.sock"),

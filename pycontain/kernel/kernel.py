@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from pycontain.kernel import table
+from pycontain.kernel.cgroup import Delegation
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import Credentials
 from pycontain.kernel.fifo import FifoOpens
@@ -60,6 +61,8 @@ class Kernel:
         self.started = time.time_ns()
         self.made = 0
         self.host_uid = host_uid
+        self.delegation: Delegation | None = None  # where containers get cgroups of the host
+        self.undelegated = ""  # why they do not
         self.on_exit: Callable[[Process, int], None] = lambda process, status: None
         self._open_layer = open_layer
         self._images: dict[tuple[str, ...], ImageTree] = {}

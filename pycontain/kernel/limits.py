@@ -1,4 +1,4 @@
-"""Limits of a container without cgroups: counted and enforced by the kernel itself.
+"""Limits of a container: a cgroup's where the host has delegated one (cgroup.py), else counted and enforced here.
 
 pids      the calls that make tasks come to the kernel, which counts (EAGAIN, as the pids controller answers)
 memory    anonymous and shared memory of all processes (usage.py), looked at the more often the nearer the limit is;
@@ -20,6 +20,7 @@ from pycontain.errors import ContainerError
 from pycontain.kernel.usage import host_file_or_nothing
 
 if TYPE_CHECKING:
+    from pycontain.kernel.cgroup import Cgroup
     from pycontain.kernel.container import Container
     from pycontain.kernel.task import Process
 
@@ -57,7 +58,8 @@ class Limits:
         self.cpus = 0.0
         self.cpuset: list[int] = []
         self.ulimits = dict(values.get("ulimits") or {})
-        self.killed = 0  # processes that the memory limit has cost
+        self.cgroup: Cgroup | None = None
+        self._killed = 0
         self.refused = 0  # tasks that the limit of their number has forbidden
         self.periods = Periods()
         self._memory_watched = self._cpu_watched = False
@@ -67,9 +69,8 @@ class Limits:
         self._victim = 0
         self._held = False
         self._set(values)
-        self.counts_tasks = (
-            self.pids > 0
-        )  # do the calls that make tasks come to the kernel? settled at the start
+        # do the calls that make tasks come to the kernel? settled at the start
+        self.counts_tasks = self.pids > 0
         for name, (soft, hard) in self.ulimits.items():
             if name not in ULIMITS:
                 raise ContainerError(
@@ -94,6 +95,20 @@ class Limits:
         self.cpus = int(values.get("nano_cpus") or 0) / 1e9
         self.cpuset = cpuset
 
+    def use(self, cgroup: Cgroup) -> None:
+        """The host keeps them in this cgroup, which is ours. Raises ContainerError."""
+        self.cgroup = cgroup
+        self.counts_tasks = False
+        self._apply(cgroup)
+
+    def _apply(self, cgroup: Cgroup) -> None:
+        cgroup.set(self.memory, self.cpus, self.pids, list_text(self.cpuset))
+
+    @property
+    def killed(self) -> int:
+        """Processes that the memory limit has cost."""
+        return self._killed + (self.cgroup.value("memory.events", "oom_kill") if self.cgroup else 0)
+
     def processors(self) -> list[int]:
         """The numbers of the host's processors that programs may run on."""
         return self.cpuset or sorted(host_processors())
@@ -104,6 +119,8 @@ class Limits:
 
     def start(self, process: Process) -> None:
         """Before the process runs its first instruction. Raises ContainerError for what the host refuses."""
+        if self.cgroup is not None:
+            self.cgroup.add(process.pid)
         if self.cpuset:
             self._place(process.pid)
 
@@ -121,7 +138,7 @@ class Limits:
 
         Raises ContainerError, and then nothing has changed.
         """
-        if values.get("pids") and not self.counts_tasks:
+        if values.get("pids") and not self.counts_tasks and self.cgroup is None:
             raise ContainerError(
                 f"update container {self._container.id[:12]}: it was started without a limit of tasks, and so "
                 "the calls that make them are not seen",
@@ -129,6 +146,8 @@ class Limits:
             )
         old = self.cpuset
         self._set(values)
+        if self.cgroup is not None:
+            self._apply(self.cgroup)
         if self.cpuset != old:
             for process in self._container.processes.values():
                 for tid in process.threads:
@@ -137,7 +156,9 @@ class Limits:
         self.watch()
 
     def watch(self) -> None:
-        """Begin to look, where there is something to look at."""
+        """Begin to look, where there is something to look at and the host does not do it."""
+        if self.cgroup is not None:
+            return
         if self.memory and not self._memory_watched:
             self._memory_watched = True
             self._idle_at = -1.0
@@ -191,7 +212,7 @@ class Limits:
         victim = max(worth, key=lambda pid: worth[pid])
         if worth[victim] <= 0:
             return  # every process has asked to be spared (oom_score_adj -1000)
-        self.killed += 1
+        self._killed += 1
         self._victim = victim
         name = container.processes[victim].name
         print(

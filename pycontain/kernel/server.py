@@ -17,6 +17,7 @@ from typing import Any
 
 from pycontain.errors import ContainerError, KernelError
 from pycontain.kernel import setup, stats
+from pycontain.kernel.cgroup import Cgroup
 from pycontain.kernel.connection import Connection
 from pycontain.kernel.container import Container
 from pycontain.kernel.kernel import Kernel
@@ -301,10 +302,18 @@ class Server:
             "containers": len(self.running),
             "processes": len(self.kernel.tasks),
             "calls": self.kernel.platform.calls(),
+            "limits": self._limits(),
             "restarts": self.kernel.platform.restarts,
             "unknown_calls": dict(self.kernel.unknown_calls),
             "failures": dict(self.kernel.failures),
         }
+
+    def _limits(self) -> str:
+        """Who keeps the limits of containers."""
+        delegation = self.kernel.delegation
+        if delegation is not None:
+            return f"by the host's cgroups in {delegation.path} ({', '.join(delegation.controllers)})"
+        return f"by this kernel ({self.kernel.undelegated})"
 
     def op_syscalls(self, connection: Connection, request: dict[str, Any]) -> list[list[str]]:
         return [[row.name, row.status, row.note] for row in self.kernel.rows.values()]
@@ -360,12 +369,19 @@ class Server:
                 mount.fs.close()
         if running.log is not None:
             running.log.close()
+        if container.limits.cgroup is not None:
+            self._remove_cgroup(container.limits.cgroup)
         directory = container.directory
         for name in os.listdir(directory):
             if name in ("dev", "shm", "sys") or name.startswith("tmpfs-"):
                 shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
         if running.spec.get("remove") and container.init is not None:
             shutil.rmtree(directory, ignore_errors=True)
+
+    def _remove_cgroup(self, cgroup: Cgroup, attempts: int = 10) -> None:
+        """The host may take a moment until the last process has left it."""
+        if not cgroup.remove() and attempts:
+            self.loop.later(0.2, lambda: self._remove_cgroup(cgroup, attempts - 1))
 
     def _write_state(self, running: Running, session: Session) -> None:
         if running.spec.get("remove") and session.exit_code is not None:

@@ -46,6 +46,8 @@ def build(kernel: Kernel, spec: dict[str, Any]) -> Container:
     container = Container(kernel, spec["id"], kernel.made, root_fs, directory)
     container.bounding = _capabilities(spec)
     container.limits = Limits(container, spec.get("limits") or {})
+    if kernel.delegation is not None:
+        container.limits.use(kernel.delegation.make(container.id))
     if spec.get("hostname"):
         container.hostname = spec["hostname"].encode()
     try:

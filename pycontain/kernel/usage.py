@@ -1,4 +1,5 @@
-"""What a container has used: processor time, memory, bytes read and written. Nothing of it needs a cgroup.
+"""What a container has used: processor time, memory, bytes read and written. With a cgroup of the host's (cgroup.py)
+its figures are the host's; the rest of this page is about doing without.
 
 Processor time is that of every process there is, and of every one that has ended. The host adds a process that has
 ended to its parent, but only when the parent waits for it: one that ignores SIGCHLD, and whoever joined by `exec`
@@ -117,6 +118,9 @@ class Usage:
 
     def cpu_seconds(self) -> float:
         """User and system time since the start of the container."""
+        cgroup = self._container.limits.cgroup
+        if cgroup is not None:
+            return cgroup.value("cpu.stat", "usage_usec") / 1e6
         total = self._gone.cpu
         for pid in self._container.processes:
             try:
@@ -188,8 +192,17 @@ class Usage:
 
     def measure_memory(self) -> Memory:
         """As memory(), always anew."""
-        value = self.quick_memory() if len(self._container.processes) == 1 else self._proportional()
-        value = self._with_tmpfs(value)
+        cgroup = self._container.limits.cgroup
+        if cgroup is not None:
+            value = Memory(
+                cgroup.value("memory.stat", "anon"),
+                cgroup.value("memory.stat", "shmem"),
+                cgroup.value("memory.swap.current"),
+                cgroup.value("memory.stat", "file_mapped"),
+            )
+        else:
+            value = self.quick_memory() if len(self._container.processes) == 1 else self._proportional()
+            value = self._with_tmpfs(value)
         self._memory = (time.monotonic(), value)
         self.peak = max(self.peak, value.total)
         return value

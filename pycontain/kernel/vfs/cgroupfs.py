@@ -25,14 +25,17 @@ HOST_NODES = "/sys/devices/system/node/online"
 def new_cgroupfs(container: Container, dev: int) -> TextFs:
     """The file system for /sys/fs/cgroup."""
     texts: dict[bytes, Text] = {
-        name.encode(): partial(_encoded, function, container) for name, function in FILES.items()
+        name.encode(): partial(_encoded, name, function, container) for name, function in FILES.items()
     }
     modes = {name.encode(): 0o644 for name in WRITABLE_ELSEWHERE}
     return TextFs("cgroup2", CGROUP2_MAGIC, dev, texts, modes, container.started_at)
 
 
-def _encoded(function: Callable[[Container], str], container: Container) -> bytes:
-    return function(container).encode()
+def _encoded(name: str, function: Callable[[Container], str], container: Container) -> bytes:
+    """The host's own text where the container has a real cgroup; what names processes or children stays ours."""
+    cgroup = container.limits.cgroup
+    text = cgroup.read(name) if cgroup is not None and not name.startswith("cgroup.") else ""
+    return (text or function(container)).encode()
 
 
 def _constant(text: str) -> Callable[[Container], str]:

@@ -139,7 +139,7 @@ def test_cgroup_files(world: KernelWorld, limited: Container) -> None:
     memory = dict(line.split() for line in file("memory.stat").splitlines())
     assert int(memory["anon"]) + int(memory["shmem"]) == int(file("memory.current"))
     assert int(memory["pgfault"]) > 0
-    limited.limits.killed = 3
+    limited.limits._killed = 3
     assert "oom_kill 3\n" in file("memory.events")
     assert world.error("openat", -100, b"/sys/fs/cgroup/memory.max", os.O_WRONLY) == "EROFS"
     assert world.error("openat", -100, b"/sys/fs/cgroup/new", os.O_WRONLY | os.O_CREAT, 0o644) == "EROFS"
