@@ -6,7 +6,7 @@ guest's agent is (a table of system calls), stand above it:
 
     reaper   inherits every orphan (PR_SET_CHILD_SUBREAPER), waits until it has no child any more, and ends
       guard   once the pipe from us is closed or the kernel has ended, kills the kernel's process group
-        kernel    leads a session (its own doing) with all that it starts
+        kernel    leads a session with all that it starts
 
 We hold the other end of the pipe: when we end, the host's kernel closes it. The reaper's end is everyone's.
 """
@@ -63,11 +63,12 @@ def table(
     group = t.operation(agent.NEGATE, 0, kernel)
     killed = t.call("kill", 0, int(signal.SIGKILL))
     group.words[1] = killed.argument(0)
-    # it may not have come so far as to have a group of its own
+    # it may not have come so far as to lead a group
     t.call("kill", kernel, int(signal.SIGKILL))
     t.call("exit_group", 0)
 
     t.land(in_kernel)
+    t.call("setsid")
     t.call("prctl", PR_SET_THP_DISABLE, 1, 0, 0, 0)
     # spares it some megabytes; not allowed everywhere, and it does without
     t.call("personality", ADDR_NO_RANDOMIZE)
