@@ -13,7 +13,17 @@ from functools import partial
 from pycontain.compare import probe
 from pycontain.compare.memory import Instances
 from pycontain.compare.report import Report, Row
-from pycontain.compare.subjects import BOUNDARY, CONTAINER, HOST, MACHINE, Subject, pycontain, run, subjects
+from pycontain.compare.subjects import (
+    BOUNDARY,
+    CONTAINER,
+    HOST,
+    MACHINE,
+    UML,
+    Subject,
+    pycontain,
+    run,
+    subjects,
+)
 from pycontain.engine.engine import Engine
 from pycontain.errors import PycontainError
 
@@ -116,6 +126,10 @@ def _cold(subject: Subject, directory: str, command: list[str]) -> float:
         if not machines.containers():
             machines.shutdown()
             rmtree(home(engine.root, "templates"), ignore_errors=True)
+    elif subject.kind == UML:
+        machines = engine.kernel("uml")
+        if not machines.containers():
+            machines.shutdown()
     return run(_argv(subject, directory, command)).first
 
 

@@ -63,6 +63,7 @@ def subjects(image: str, *, machines: bool = True) -> tuple[list[Subject], list[
     missing: list[str] = []
     if machines:
         _add_machines(image, found, missing)
+        _add_uml(image, found, missing)
     podman = shutil.which("podman")
     if podman is None:
         missing.append("podman: not installed")
@@ -101,6 +102,17 @@ def _add_machines(image: str, found: list[Subject], missing: list[str]) -> None:
         for kind in kinds:
             command = pycontain("run", "--rm", "--runtime", "vm", "--vm-accel", kind)
             found.append(Subject(f"machine ({kind.upper()})", MACHINE, kind, command, image))
+
+
+def _add_uml(image: str, found: list[Subject], missing: list[str]) -> None:
+    from pycontain.vm.uml import program  # as the machines' above: only for a comparison
+
+    try:
+        program.find().load_modules()
+    except PycontainError as error:
+        missing.append(f"User-Mode Linux: {error}")
+    else:
+        found.append(Subject("User-Mode Linux", UML, "", pycontain("run", "--rm", "--runtime", "uml"), image))
 
 
 def _into_podman(podman: str, image: str) -> str:

@@ -39,6 +39,7 @@ def test_the_command_line() -> None:
         "rcupdate.rcu_normal_after_boot=0",
         "lpj=10000000",
         "initcall_blacklist=raid6_select_algo",
+        "pty.legacy_count=0",
     ]
 
 
