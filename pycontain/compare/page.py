@@ -26,6 +26,9 @@ WORDS = (
     ("Hypervisor", "The program that gives the guest kernel a computer to run on: processors, memory, a disk, a "
      "network. Here that is QEMU. With KVM the processor itself runs the guest; under TCG QEMU translates the guest's "
      "instructions, which works everywhere and is many times slower."),
+    ("User-Mode Linux", "A guest kernel without a hypervisor: Linux as an ordinary program. The host's processor runs "
+     "the guest's programs at full speed, but each of their system calls is caught and handed to that kernel, and the "
+     "kernel itself is a process of the host: lighter than a virtual computer, and a thinner wall."),
     ("Why one is heavier, and what that buys", "The boundary of a machine is a processor and a handful of devices "
      "instead of some four hundred system calls: less to get wrong. And because a machine's whole state is its memory "
      "and its devices, it can be saved while it runs, cloned, and moved to another host."),

@@ -15,5 +15,6 @@ General layout:
     machine.py session.py       a running machine, and the programs in it
     upper.py syncing.py share.py  changed files brought home; host directories served to the guest (FUSE)
     snapshot.py                 running machines saved, restored, cloned, moved
+    uml/                        the same under User-Mode Linux, a kernel that is a process of the host
     server.py client.py         the process that holds a store's machines; it speaks the emulated kernel's protocol
 """
