@@ -111,9 +111,9 @@ class Script:
         self.must(what, "mount", t.text(source), t.text(target), t.text(kind), flags, data)
 
 
-def prepare(modules: Sequence[str]) -> Script:
-    """In a template: the other modules, unbound to any device; what lies under a container's root. The reply's last
-    result is the agent's descriptor for SIGCHLD."""
+def prepare(modules: Sequence[str]) -> tuple[Script, int]:
+    """In a template: the other modules, and what lies under a container's root. The second value is the index of the
+    result that is the agent's descriptor for SIGCHLD."""
     from pycontain.vm.initrd import load_module
 
     script = Script()
@@ -131,8 +131,7 @@ def prepare(modules: Sequence[str]) -> Script:
     _share_agent(script)
     limit = table.words([1 << 20, 1 << 20])
     table.call("setrlimit", 7, limit)
-    script.want(signals)
-    return script
+    return script, script.want(signals)
 
 
 def _share_agent(script: Script) -> None:

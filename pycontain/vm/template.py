@@ -147,10 +147,10 @@ async def _boot(
             raise MachineError(
                 f"the guest did not come up: {error.message}", hint=process.last_words()
             ) from None
-        script = guest.prepare([name for name in initrd.LATE_MODULES if name in modules])
+        script, index = guest.prepare([name for name in initrd.LATE_MODULES if name in modules])
         reply = await channel.exchange(script.table)
         script.check(reply)
-        signals = reply.results[-1]
+        signals = reply.results[index]
         script = guest.devices()
         devices = guest.parse_devices(await channel.exchange(script.table))
         if not {"net", "disk"} <= set(devices):
@@ -158,7 +158,7 @@ async def _boot(
                 "boot a template: the guest does not see its devices", hint=process.last_words()
             )
         await shares.exchange(Table())  # the second agent listens, too
-        await _warm_up(channel)
+        await _warm_up(channel, signals)
         await asyncio.to_thread(_save, process, os.path.join(scratch, "state"))
         await asyncio.to_thread(_keep_memory, ram, os.path.join(scratch, "ram"))
     finally:
@@ -184,7 +184,7 @@ async def _boot(
     return template
 
 
-async def _warm_up(channel: Channel) -> None:
+async def _warm_up(channel: Channel, signals: int) -> None:
     """Start a program once, as a container's: what a kernel does only the first time is in the template then."""
     table = Table(agent.START)
     table.call("exit_group", 0)
@@ -221,7 +221,7 @@ async def _warm_up(channel: Channel) -> None:
         table.call("close", start.number(reply, name))
     for path in (b"/dev/pts", b"/dev/shm", b"/dev", b"/sys", b""):
         script.must("unmount what warmed up", "umount2", table.text(guest.ROOT + path), 2)
-    table.call("read", 3, table.space(1024), 1024)
+    table.call("read", signals, table.space(1024), 1024)
     reply = await channel.exchange(table)
     script.check(reply)
 

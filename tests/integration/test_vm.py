@@ -272,3 +272,19 @@ def test_a_live_directory_of_the_host(pc: Pycontain, tmp_path: Path) -> None:
         "cat /share/link; echo no > /share/x; cat /share/other/f",
     )
     assert done.stdout == b"hi\n" and b"Read-only" in done.stderr and b"root:x" not in done.stdout
+
+
+def test_a_machine_that_waits_costs_no_cpu(pc: Pycontain, tmp_path: Path) -> None:
+    """Also with a share and a program's open input: nothing is polled for that is always there."""
+
+    def ticks(pid: int) -> int:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    pc.vm("-d", "-i", "--name", "idle", "-v", f"{tmp_path}:/share", "box", "sleep", "100", check=True)
+    (pid,) = pc.machines()
+    time.sleep(1)
+    before = ticks(pid)
+    time.sleep(2)
+    assert ticks(pid) - before < 0.2 * os.sysconf("SC_CLK_TCK")
+    pc("rm", "-f", "idle", check=True)
