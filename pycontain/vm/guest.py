@@ -18,6 +18,7 @@ from pycontain.vm.table import BUFFER, Ref, Reply, Row, Table
 
 ROOT = b"/c/root"
 UPPER = b"/c/rw/upper"
+SYSTEM = b"/c/system"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE = 1, 2, 4, 8, 32, 4096, 8192
 O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_NONBLOCK, O_CLOEXEC = (
     0,
@@ -29,13 +30,7 @@ O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_NONBLOCK, O_CLOEXEC = (
     0o2000000,
 )
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
-CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, CLONE_NEWIPC, SIGCHLD = (
-    0x20000,
-    0x20000000,
-    0x04000000,
-    0x08000000,
-    17,
-)
+CLONE_NEWNS, CLONE_NEWPID, SIGCHLD = 0x20000, 0x20000000, 17
 DEVICES = (
     (b"null", 1, 3),
     (b"zero", 1, 5),
@@ -123,6 +118,7 @@ def prepare(modules: Sequence[str]) -> tuple[Script, int]:
     script.mount("mount the writable layer", b"tmpfs", b"/c", b"tmpfs", 0, b"mode=0755,size=50%")
     for path in (b"/c/lower", b"/c/rw", UPPER, b"/c/rw/work", ROOT, b"/c/files"):
         script.mkdir(path)
+    system_mounts(script)
     # SIGCHLD arrives as something to read; descriptor numbers are the same in every clone
     mask = table.words([1 << (SIGCHLD - 1)])
     script.must("block SIGCHLD", "rt_sigprocmask", 0, mask, 0, 8)
@@ -196,8 +192,8 @@ def parse_devices(reply: Reply) -> dict[str, str]:
     return found
 
 
-def awake(script: Script, hostname: bytes) -> None:
-    """After a clone: the wall clock, fresh randomness, the host name."""
+def awake(script: Script, hostname: bytes | None) -> None:
+    """After a clone: the wall clock, fresh randomness, and the host name, unless the one that it has is to stay."""
     table = script.table
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     script.must("set the clock", "clock_settime", 0, table.words([seconds, nanoseconds]))
@@ -207,7 +203,8 @@ def awake(script: Script, hostname: bytes) -> None:
     script.must("add randomness", "ioctl", opened, RNDADDENTROPY, entropy)
     script.must("reseed the random device", "ioctl", opened, RNDRESEEDCRNG, 0)
     table.call("close", opened)
-    script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
+    if hostname is not None:
+        script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
 
 
 def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, bytes]]:
@@ -220,7 +217,7 @@ def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, 
         + b",workdir=/c/rw/work,index=off,metacopy=off,redirect_dir=off"
     )
     script.mount("mount the root", b"overlay", ROOT, b"overlay", 0, options)
-    made = system_mounts(script)
+    made = move_system_mounts(script)
     if read_only:
         script.must(
             "make the root read-only",
@@ -234,28 +231,40 @@ def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, 
     return made
 
 
-def system_mounts(script: Script) -> list[tuple[int, bytes]]:
-    """/dev, /dev/pts, /dev/shm, /sys; /proc is mounted by the program itself, in its own pid namespace."""
+def move_system_mounts(script: Script) -> list[tuple[int, bytes]]:
+    """What system_mounts() made goes below ROOT; returns as mount_root()."""
     table = script.table
     made = []
     for path in (b"/dev", b"/proc", b"/sys"):
         made.append((script.want(table.call("mkdir", table.text(ROOT + path), 0o755)), path))
-    script.mount("mount /dev", b"tmpfs", ROOT + b"/dev", b"tmpfs", MS_NOSUID, b"mode=0755,size=64k")
+    for path in (b"/dev", b"/sys"):
+        script.mount(f"move {path.decode()}", SYSTEM + path, ROOT + path, b"none", MS_MOVE)
+    return made
+
+
+def system_mounts(script: Script) -> None:
+    """In a template, where nothing of it need be done in haste: /dev, /dev/pts, /dev/shm, /sys, all below SYSTEM.
+    /proc is mounted by the container's first program itself, in its own pid namespace."""
+    table = script.table
+    for path in (b"", b"/dev", b"/sys"):
+        script.mkdir(SYSTEM + path)
+    script.mount("mount /dev", b"tmpfs", SYSTEM + b"/dev", b"tmpfs", MS_NOSUID, b"mode=0755,size=64k")
     for name, major, minor in DEVICES:
-        place = table.text(ROOT + b"/dev/" + name)
+        place = table.text(SYSTEM + b"/dev/" + name)
         table.call("mknod", place, 0o020666, os.makedev(major, minor))
         table.call("chmod", place, 0o666)
     for target, name in DEVICE_LINKS:
-        table.call("symlink", table.text(target), table.text(ROOT + b"/dev/" + name))
+        table.call("symlink", table.text(target), table.text(SYSTEM + b"/dev/" + name))
     for name in (b"pts", b"shm", b"mqueue"):
-        script.mkdir(ROOT + b"/dev/" + name)
+        script.mkdir(SYSTEM + b"/dev/" + name)
     options = b"newinstance,ptmxmode=0666,mode=0620,gid=5"
-    script.mount("mount /dev/pts", b"devpts", ROOT + b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options)
-    script.mount("mount /dev/shm", b"tmpfs", ROOT + b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777")
+    script.mount("mount /dev/pts", b"devpts", SYSTEM + b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options)
     script.mount(
-        "mount /sys", b"sysfs", ROOT + b"/sys", b"sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+        "mount /dev/shm", b"tmpfs", SYSTEM + b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777"
     )
-    return made
+    script.mount(
+        "mount /sys", b"sysfs", SYSTEM + b"/sys", b"sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    )
 
 
 def open_inside(script: Script, path: bytes, flags: int) -> Row:
@@ -355,7 +364,8 @@ class Start:
         status_read, status_write = self._pipe("status")
         if namespaces:
             s.must("join the pid namespace", "setns", namespaces[0], CLONE_NEWPID)
-        flags = SIGCHLD | (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC if init else 0)
+        # the machine has no other programs that a host name or a semaphore would have to be kept from
+        flags = SIGCHLD | (CLONE_NEWNS | CLONE_NEWPID if init else 0)
         child = s.must("start a process", "clone", flags, 0, 0, 0, 0)
         in_child = t.jump(agent.IF_ZERO, child.plus(0))
         in_parent = t.jump(agent.IF_ZERO, t.constant(0))

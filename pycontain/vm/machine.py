@@ -165,7 +165,7 @@ class Machine:
         if not self.namespaces:
             assert self.init is not None
             script = Script()
-            for name in (b"pid", b"uts", b"ipc", b"mnt"):
+            for name in (b"pid", b"mnt"):
                 path = b"/proc/%d/ns/%s" % (self.init.pid, name)
                 script.must("open a namespace", "open", script.table.text(path), guest.O_CLOEXEC)
             self.namespaces = (await self.run(script)).results

@@ -15,6 +15,8 @@ HINT = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU; `pycontai
 CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
 """In QEMU: the agent's port, the machine protocol, the port of the agent that serves shares, a template's memory."""
 BOOT_CODE, CLONE_CODE = 64, 16
+"""MB for translated code under TCG: a boot runs through much; a clone fills 15 MB by its first program's end, and with
+less it would have to translate most of that twice."""
 COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
     "random.trust_cpu=on cryptomgr.notests mitigations=off rcupdate.rcu_expedited=1 "
@@ -23,7 +25,8 @@ COMMAND_LINE = (
 )
 """TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then.
 noreplace-smp and init_on_alloc=0 each spare a boot under TCG a tenth of a second: every patched instruction makes
-QEMU translate anew, and every page that is cleared is one that clones do not share. trace_eval_init only makes names in traces readable."""
+QEMU translate anew, and every page that is cleared is one that clones do not share. trace_eval_init only makes names in traces
+readable."""
 
 
 class Qemu(NamedTuple):
@@ -115,7 +118,6 @@ def command_line(program: str, machine: Machine) -> list[str]:
     if machine.accel == "kvm":
         accel, cpu = "kvm", "host"
     else:
-        # MB of translated code: a boot runs through much, a clone must not hold much
         accel = f"tcg,tb-size={BOOT_CODE if boot is not None else CLONE_CODE}"
         # without fast string instructions the kernel copies by words: TCG repeats them one by one
         cpu = "max,-erms,-fsrm"

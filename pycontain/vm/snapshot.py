@@ -202,7 +202,7 @@ async def restore(
         machine.passwd, machine.group = os.fsencode(kept["passwd"]), os.fsencode(kept["group"])
         machine.own_machine_id = bool(kept["own_machine_id"])
         machine.hostname = os.fsencode(spec["hostname"] if fresh else kept["hostname"])
-        await _wake(machine, int(kept["sessions"][0]["pid"]), fresh)
+        await _wake(machine, fresh)
         for row in kept["sessions"]:
             machine.sessions.append(_session(row, spec, log))
     except BaseException:
@@ -217,23 +217,12 @@ async def restore(
     return running
 
 
-async def _wake(machine: Machine, init: int, fresh: bool) -> None:
+async def _wake(machine: Machine, fresh: bool) -> None:
     """The clock and randomness are of now; a new machine gets its own name and machine-id."""
     script = guest.Script()
-    guest.awake(script, machine.hostname)
-    table = script.table
-    if fresh:
-        own = script.must("open our namespace", "open", table.text(b"/proc/self/ns/uts"), guest.O_CLOEXEC)
-        theirs = script.must(
-            "open a namespace", "open", table.text(b"/proc/%d/ns/uts" % init), guest.O_CLOEXEC
-        )
-        script.must("enter a namespace", "setns", theirs, guest.CLONE_NEWUTS)
-        script.must("set the host name", "sethostname", table.data(machine.hostname), len(machine.hostname))
-        script.must("leave a namespace", "setns", own, guest.CLONE_NEWUTS)
-        table.call("close", own)
-        table.call("close", theirs)
-        if machine.own_machine_id:
-            script.write_file(b"/c/files/0", os.urandom(16).hex().encode() + b"\n", what="write a machine-id")
+    guest.awake(script, machine.hostname if fresh else None)
+    if fresh and machine.own_machine_id:
+        script.write_file(b"/c/files/0", os.urandom(16).hex().encode() + b"\n", what="write a machine-id")
     await machine.run(script)
 
 

@@ -2,7 +2,7 @@
 
 The template's memory is a file (ram) that the booting machine shares; at the end its devices' state is saved
 beside it (state). A clone maps ram privately: pages are shared until they are written to. The devices are bound to
-their drivers already; the disk is an empty one of DISK_SIZE, behind which a clone has its own.
+their drivers already; a clone finds another disk in the place of the template's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import time
 from typing import Any, NamedTuple
 
 from pycontain.errors import MachineError
+from pycontain.unionfs.image import ImageTree
+from pycontain.unionfs.tree import Tree
 from pycontain.vm import agent, assembler, guest, guest_kernel, initrd, module, qemu, table, vmlinux
 from pycontain.vm.channel import Channel
+from pycontain.vm.erofs import write_image
 from pycontain.vm.home import directory
 from pycontain.vm.process import Process
 from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
-FORMAT = 5
+FORMAT = 6
 DISK_SIZE = 1 << 40
-"""Bytes of the template's empty disk (a hole). Its driver keeps that size; a clone's disk is shorter, and its
-file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
+"""Bytes of the template's disk, almost all of it a hole. Its driver keeps that size; a clone's disk is shorter, and
+its file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
 
 
 class Template(NamedTuple):
@@ -124,8 +127,7 @@ async def _boot(
     with open(os.path.join(scratch, "initrd"), "wb") as file:
         file.write(initrd.build(modules))
     disk = os.path.join(scratch, "disk")
-    with open(disk, "wb") as file:
-        file.truncate(DISK_SIZE)
+    _write_disk(disk, os.path.join(scratch, "tree"))
     console = os.path.join(scratch, "console")
     machine = qemu.Machine(
         accel, memory, cpus, qemu.Boot(image, os.path.join(scratch, "initrd")), f"/dev/fd/{qemu.RAM_FD}", True,
@@ -184,18 +186,23 @@ async def _boot(
     return template
 
 
+def _write_disk(path: str, scratch: str) -> None:
+    """The template's own disk: a root file system with one program, which ends at once."""
+    program = Table(agent.START)
+    program.call("exit_group", 0)
+    tree = Tree(ImageTree.merge([]), scratch)
+    for name in (b"dev", b"proc", b"sys"):
+        tree.mkdir(tree.root, name, 0o755, 0, 0)
+    tree.set_attr(tree.write_bytes(tree.root, b"warm", agent.elf(program.layout())), mode=0o755)
+    write_image(tree, path)
+    os.truncate(path, DISK_SIZE)
+    shutil.rmtree(scratch)
+
+
 async def _warm_up(channel: Channel, signals: int) -> None:
-    """Start a program once, as a container's: what a kernel does only the first time is in the template then."""
-    table = Table(agent.START)
-    table.call("exit_group", 0)
+    """Start a container once: what a kernel does only the first time is in the template then."""
     script = guest.Script()
-    script.mount("mount a root to warm up", b"tmpfs", guest.ROOT, b"tmpfs")
-    guest.system_mounts(script)
-    flags = guest.O_WRONLY | guest.O_CREAT
-    script.write_file(
-        guest.ROOT + b"/warm", agent.elf(table.layout()), flags, what="write a program to warm up"
-    )
-    script.table.call("chmod", script.table.text(guest.ROOT + b"/warm"), 0o755)
+    guest.mount_root(script, read_only=False)
     reply = await channel.exchange(script.table)
     script.check(reply)
     start = guest.Start(
@@ -219,8 +226,10 @@ async def _warm_up(channel: Channel, signals: int) -> None:
     )
     for name in ("stdout", "stderr"):
         table.call("close", start.number(reply, name))
-    for path in (b"/dev/pts", b"/dev/shm", b"/dev", b"/sys", b""):
-        script.must("unmount what warmed up", "umount2", table.text(guest.ROOT + path), 2)
+    for path in (b"/dev", b"/sys"):
+        script.mount("move a mount back", guest.ROOT + path, guest.SYSTEM + path, b"none", guest.MS_MOVE)
+    script.must("unmount what warmed up", "umount2", table.text(guest.ROOT), 0)
+    script.must("unmount the disk that warmed up", "umount2", table.text(b"/c/lower"), 0)
     table.call("read", signals, table.space(1024), 1024)
     reply = await channel.exchange(table)
     script.check(reply)

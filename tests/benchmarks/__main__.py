@@ -11,7 +11,7 @@ import platform
 import sys
 import tempfile
 
-from tests.benchmarks import images, running
+from tests.benchmarks import images, running, vm
 from tests.benchmarks.measuring import Row, table
 from tests.benchmarks.subjects import BASE, Ours, podman
 
@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> int:
             if not quick:
                 rows += images.import_and_pull(directory, peer, 3)
                 rows += images.memory(directory)
+            if vm.missing() is None:
+                rows += vm.rows(directory, quick=quick)
         finally:
             ours.close()
             if peer is not None:
