@@ -202,7 +202,7 @@ def _write_disk(path: str, scratch: str) -> None:
 async def _warm_up(channel: Channel, signals: int) -> None:
     """Start a container once: what a kernel does only the first time is in the template then."""
     script = guest.Script()
-    guest.mount_root(script, read_only=False)
+    guest.mount_root(script, False, b"/dev/vda")
     reply = await channel.exchange(script.table)
     script.check(reply)
     start = guest.Start(

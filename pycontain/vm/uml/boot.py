@@ -73,9 +73,9 @@ class Booter:
 
     async def _prepare(self, machine: Machine, process: UmlProcess) -> None:
         await machine.exchange(Table(), BOOT_DEADLINE)
-        script = guest.prepare(self._late)
+        script, signals = guest.prepare(self._late)
         reply = await machine.run(script)
-        machine.signals = reply.results[-1]
+        machine.signals = reply.results[signals]
         script = guest.Script()
         # the guest's kernel is code that runs on the host: it takes in no more of it
         script.write_file(b"/proc/sys/kernel/modules_disabled", b"1", what="allow no more modules")
