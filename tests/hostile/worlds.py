@@ -106,7 +106,9 @@ class World:
             PROGRAMS, directory / "attack", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*")
         )
         root = str(directory / "store")
-        wrapper = shutil.copy(Path(__file__).parent / "without_landlock.py", directory) if name == "bare" else ""
+        wrapper = (
+            shutil.copy(Path(__file__).parent / "without_landlock.py", directory) if name == "bare" else ""
+        )
         if name != "root" and os.geteuid() == 0:
             python = python_for_user()
             assert python is not None

@@ -32,7 +32,7 @@ from pycontain.kernel.vfs.access import EXECUTE, READ, WRITE, drop_privileges, i
 from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import NODEV, Node
-from pycontain.kernel.vfs.procfs import ProcInode
+from pycontain.kernel.vfs.procinode import ProcInode
 from pycontain.kernel.vfs.walk import base_of, child_of, path_of, resolve, resolve_parent, walk
 
 OPEN_HOW = struct.Struct("<QQQ")

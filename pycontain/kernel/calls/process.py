@@ -13,7 +13,7 @@ from pycontain.kernel.abi import signed
 from pycontain.kernel.credentials import CAP_KILL
 from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.filesystem import fail
-from pycontain.kernel.vfs.procfs import ProcInode
+from pycontain.kernel.vfs.procinode import ProcInode
 from pycontain.kernel.vfs.proctext import host_file, parent_pid
 from pycontain.platforms.base import LATER, NATIVE
 
@@ -351,6 +351,8 @@ def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
     if limits is None:
         old = resource.prlimit(process.pid, which)
     else:
+        if limits[0] > limits[1]:
+            fail(errno.EINVAL)
         soft, hard = (value - (1 << 64) if value >> 63 else value for value in limits)
         old = resource.prlimit(process.pid, which, (soft, hard))
     if a[3]:

@@ -6,6 +6,6 @@ walk.py         path_resolution(7)
 access.py       who may do what
 unionfs.py      image and container files (also tmpfs: a union without an image)
 hostfs.py       directories of the host (-v)
-procfs.py sysfs.py devfs.py   the kernel's own
+procfs.py (procpid.py, procinode.py), sysfs.py, devfs.py   the kernel's own
 handles.py      the descriptors that stand for directories
 """

@@ -57,6 +57,7 @@ def limits() -> None:
     tell("read", resource.prlimit, pid, resource.RLIMIT_NOFILE)
     as_user(ALICE, lambda: tell("alice, root's", resource.prlimit, pid, resource.RLIMIT_NOFILE))
     tell("nobody", resource.prlimit, 99999999, resource.RLIMIT_NOFILE)
+    tell("more than the most", raw, "prlimit64", 1, resource.RLIMIT_NOFILE, struct.pack("<QQ", 9, 5), None)
     os.kill(pid, 9)
     waited(pid)
     try:
