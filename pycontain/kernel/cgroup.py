@@ -1,11 +1,12 @@
 """Real cgroups of version 2, where the host has delegated a part of its tree to us (cgroups(7), "Delegation").
 
     .../ours                     the cgroup that the kernel was started in, if we may write there
-    .../ours/pycontain-kernel    the kernel itself: a cgroup with children that have limits holds no process
+    .../ours/pycontain-kernel    the kernel, and what else was in ours: see take()
     .../ours/pycontain-<id>      a container: memory.max, cpu.max, pids.max, cpuset.cpus, and its processes
 
 systemd delegates with `systemd-run --user --scope -p Delegate=yes`, container runtimes with a private cgroup namespace
-that is mounted writable. Where there is none, the kernel counts and enforces limits itself (limits.py).
+that is mounted writable. root may write everywhere: there systemd's mark decides (systemd.resource-control(5), Delegate=;
+it marks the directory with the attribute trusted.delegate or user.delegate). Where there is none, the kernel counts and enforces limits itself (limits.py).
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ class Delegation(NamedTuple):
         return Cgroup(path, self.controllers)
 
 
-def find(mountinfo: str = "/proc/self/mountinfo", membership: str = "/proc/self/cgroup") -> Delegation:
+def find(
+    mountinfo: str = "/proc/self/mountinfo",
+    membership: str = "/proc/self/cgroup",
+    systemd: str = "/run/systemd/system",
+) -> Delegation:
     """The cgroup that we are in, if everything that is needed is there. Changes nothing. Raises Undelegated."""
     mount = _mount(mountinfo)
     if mount is None:
@@ -52,6 +57,8 @@ def find(mountinfo: str = "/proc/self/mountinfo", membership: str = "/proc/self/
     if own is None or (root != "/" and own != root and not own.startswith(root + "/")):
         raise Undelegated("our own cgroup is not below the one that is mounted")
     path = os.path.normpath(point + "/" + (own if root == "/" else own[len(root) :]))
+    if os.path.basename(path) == KERNEL:
+        path = os.path.dirname(path)  # where an earlier kernel has put us
     there = _read(path, "cgroup.controllers").split()
     missing = [name for name in NEEDED if name not in there]
     if missing:
@@ -59,30 +66,52 @@ def find(mountinfo: str = "/proc/self/mountinfo", membership: str = "/proc/self/
     for name in ("", "cgroup.procs", "cgroup.subtree_control"):
         if not os.access(os.path.join(path, name), os.W_OK):
             raise Undelegated(f"{os.path.join(path, name)} is not writable")
+    if os.geteuid() == 0 and os.path.isdir(systemd) and not _marked(path):
+        raise Undelegated(f"{path} belongs to systemd, which has not delegated it (Delegate=yes does)")
     return Delegation(path, tuple(name for name in WANTED if name in there))
 
 
 def take(delegation: Delegation) -> Delegation:
-    """Give its children their controllers; we move into a child ourselves where that is needed. Raises Undelegated."""
+    """Give its children their controllers. Raises Undelegated.
+
+    A cgroup whose children have controllers holds no process (only the root of the whole tree may). So all that are in
+    ours, whoever started us among them, move into a child, as `docker` in a container does it at its start.
+    """
     path = delegation.path
     wanted = " ".join(f"+{name}" for name in delegation.controllers)
     if set(delegation.controllers) <= set(_read(path, "cgroup.subtree_control").split()):
         return delegation
     leaf = os.path.join(path, KERNEL)
     try:
-        os.makedirs(leaf, exist_ok=True)
-        _write(leaf, "cgroup.procs", str(os.getpid()))
         try:
             _write(path, "cgroup.subtree_control", wanted)
-        except OSError:
-            _write(path, "cgroup.procs", str(os.getpid()))
-            os.rmdir(leaf)
-            raise
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            os.makedirs(leaf, exist_ok=True)
+            _move(path, leaf)
+            try:
+                _write(path, "cgroup.subtree_control", wanted)
+            except OSError:
+                _move(leaf, path)
+                os.rmdir(leaf)
+                raise
     except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise Undelegated(f"{path} has other processes in it, too") from None
-        raise Undelegated(f"{path}: {error.strerror}") from None
+        raise Undelegated(f"{path}: give controllers to children: {error.strerror}") from None
     return delegation
+
+
+def _move(source: str, target: str) -> None:
+    """Every process. New ones may be born meanwhile, so it takes some rounds."""
+    for _ in range(10):
+        pids = _read(source, "cgroup.procs").split()
+        if not pids:
+            return
+        for pid in pids:
+            try:
+                _write(target, "cgroup.procs", pid)
+            except OSError:
+                continue  # it has ended, or it is not ours to move; the next step tells
 
 
 class Cgroup:
@@ -144,6 +173,16 @@ class Cgroup:
         except OSError:
             return False
         return True
+
+
+def _marked(path: str) -> bool:
+    for name in ("trusted.delegate", "user.delegate"):
+        try:
+            if os.getxattr(path, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _mount(mountinfo: str) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.tee.restype = ctypes.c_ssize_t
 SPLICE_F_NONBLOCK = 2
+SYS_IOPRIO_SET, SYS_IOPRIO_GET, IOPRIO_WHO_PROCESS = 251, 252, 1  # x86-64
 PR_SET_CHILD_SUBREAPER, PR_SET_NAME = 36, 15
 
 
@@ -27,6 +28,15 @@ def tee(source: int, target: int) -> int:
 
 def prctl(option: int, value: int) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+
+
+def ioprio_get(pid: int) -> int:
+    """A process's I/O class and priority (ioprio_set(2))."""
+    return _check(_libc.syscall(ctypes.c_long(SYS_IOPRIO_GET), IOPRIO_WHO_PROCESS, pid))
+
+
+def ioprio_set(pid: int, value: int) -> None:
+    _check(_libc.syscall(ctypes.c_long(SYS_IOPRIO_SET), IOPRIO_WHO_PROCESS, pid, value))
 
 
 def signalfd(signals: Iterable[int]) -> int:

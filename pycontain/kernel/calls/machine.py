@@ -1,4 +1,4 @@
-"""What a task asks about the machine, or wants of its processors: sysinfo, sched_setaffinity, sched_getaffinity."""
+"""What a task asks about the machine, or wants of its processors and disks: sysinfo, affinity, I/O priority."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import errno
 import os
 from typing import Any
 
+from pycontain.kernel import libc
 from pycontain.kernel.abi import signed
 from pycontain.kernel.calls.process import CAP_SYS_NICE, find
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs import systemtext
 from pycontain.kernel.vfs.filesystem import fail
 
+IOPRIO_WHO_PROCESS, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER = 1, 2, 3
+IOPRIO_CLASS_SHIFT, IOPRIO_CLASS_RT = 13, 1
 MASK_MOST = 8192  # bytes of a mask that are looked at
 
 
@@ -46,6 +49,30 @@ def sys_sched_getaffinity(task: Task, a: tuple[int, ...]) -> int:
     mask = sum(1 << number for number in os.sched_getaffinity(tid))
     task.write(a[2], mask.to_bytes(whole, "little")[:size])
     return min(size, whole)
+
+
+def sys_ioprio_get(task: Task, a: tuple[int, ...]) -> int:
+    return libc.ioprio_get(_io_target(task, signed(a[0]), signed(a[1]))[0])
+
+
+def sys_ioprio_set(task: Task, a: tuple[int, ...]) -> int:
+    """Comes here for other processes; a class that needs privileges the host refuses, for it gives us none."""
+    tid, target = _io_target(task, signed(a[0]), signed(a[1]))
+    who = task.process.credentials
+    if who.euid not in (target.uid, target.euid) and not who.has(CAP_SYS_NICE):
+        fail(errno.EPERM)
+    value = a[2] & 0xFFFF
+    if value >> IOPRIO_CLASS_SHIFT == IOPRIO_CLASS_RT:
+        fail(errno.EPERM)  # where root runs the kernel, the host would let it
+    libc.ioprio_set(tid, value)
+    return 0
+
+
+def _io_target(task: Task, which: int, number: int) -> tuple[int, Any]:
+    """One process stands for a group or a user: the caller, or the group's leader."""
+    if which not in (IOPRIO_WHO_PROCESS, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER):
+        fail(errno.EINVAL)
+    return _target(task, 0 if which == IOPRIO_WHO_USER else number)
 
 
 def _target(task: Task, number: int) -> tuple[int, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import O_ACCMODE, S_IFDIR
@@ -33,15 +34,11 @@ OWN_TEXT: dict[str, Callable[[Container], bytes]] = {
     "uptime": systemtext.uptime,
 }
 HOST_TEXT = ("vmstat", "filesystems", "swaps", "diskstats", "partitions", "devices", "interrupts", "softirqs",
-             "buddyinfo", "zoneinfo", "crypto", "consoles", "misc")  # fmt: skip
+             "buddyinfo", "zoneinfo", "crypto", "consoles", "misc", "modules", "schedstat")  # fmt: skip
+PRESSURE = (b"cpu", b"io", b"memory")
 # kept open and read again and again (top): their text must stay new
 LIVE = ("uptime", "loadavg", "stat", "meminfo")
-HOST_LIVE = (
-    "vmstat",
-    "diskstats",
-    "interrupts",
-    "softirqs",
-)  # programs get the host's own file  # programs get the host's own file
+HOST_LIVE = ("vmstat", "diskstats", "interrupts", "softirqs")  # programs get the host's own file
 
 
 class ProcFs(ProcessEntries):
@@ -69,6 +66,7 @@ class ProcFs(ProcessEntries):
     def _names_root(self, directory: ProcInode) -> list[bytes]:
         fixed = [b"self", b"thread-self", b"mounts", b"net", b"sys", b"version", b"cmdline"]
         fixed += [name.encode() for name in (*OWN_TEXT, *HOST_TEXT)]
+        fixed += [b"pressure"] * os.path.isdir("/proc/pressure")
         there = {*self.container.processes, *(process.pid for process in self.container.zombies())}
         pids = [str(self.container.inside(pid)).encode() for pid in sorted(there)]
         return fixed + pids
@@ -96,6 +94,8 @@ class ProcFs(ProcessEntries):
             return self._link(directory, name, b"self/net")
         if name == b"sys":
             return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number(directory, name))
+        if name == b"pressure" and os.path.isdir("/proc/pressure"):
+            return self._make(directory, name, S_IFDIR | 0o555, "pressure", self._number(directory, name))
         if name == b"version":
             return self._file(directory, name, 0o444, container.version_line)
         if name == b"cmdline":
@@ -113,6 +113,20 @@ class ProcFs(ProcessEntries):
             return inode
         return None
 
+    def _names_pressure(self, directory: ProcInode) -> list[bytes]:
+        return [name for name in PRESSURE if os.path.exists(f"/proc/pressure/{name.decode()}")]
+
+    def _lookup_pressure(self, directory: ProcInode, name: bytes) -> Inode | None:
+        """The host's: what waits for its processors, memory and disks."""
+        if name not in self._names_pressure(directory):
+            return None
+        path = f"pressure/{name.decode()}"
+        return self._file(directory, name, 0o444, lambda: proctext.host_text(path))
+
+    @cached_property
+    def _sys_entries(self) -> dict[str, Callable[[], bytes]]:
+        return procsys.entries(self.container)
+
     def _sys_path(self, directory: Inode) -> str:
         parts: list[str] = []
         node = directory
@@ -123,14 +137,12 @@ class ProcFs(ProcessEntries):
 
     def _names_sys(self, directory: ProcInode) -> list[bytes]:
         prefix = self._sys_path(directory)
-        names = {
-            n[len(prefix) :].split("/")[0] for n in procsys.entries(self.container) if n.startswith(prefix)
-        }
+        names = {n[len(prefix) :].split("/")[0] for n in self._sys_entries if n.startswith(prefix)}
         return [name.encode() for name in sorted(names)]
 
     def _lookup_sys(self, directory: ProcInode, name: bytes) -> Inode | None:
         path = self._sys_path(directory) + os.fsdecode(name)
-        table = procsys.entries(self.container)
+        table = self._sys_entries
         if path in table:
             return self._file(directory, name, 0o444, table[path])
         if any(known.startswith(path + "/") for known in table):

@@ -32,10 +32,14 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
     b"cgroup": (0o444, lambda c, p: b"0::/\n"),
     b"cmdline": (0o444, proctext.cmdline),
     b"comm": (0o644, proctext.comm),
+    b"coredump_filter": (0o644, lambda c, p: proctext.host_file(p.pid, "coredump_filter")),
+    b"cpuset": (0o444, lambda c, p: b"/\n"),
     b"environ": (0o400, proctext.environ),
     b"auxv": (0o400, lambda c, p: proctext.host_file(p.pid, "auxv")),
     b"gid_map": (0o644, lambda c, p: b"         0          0 4294967295\n"),
     b"uid_map": (0o644, lambda c, p: b"         0          0 4294967295\n"),
+    b"sched": (0o444, proctext.sched),
+    b"schedstat": (0o444, lambda c, p: proctext.host_file(p.pid, "schedstat")),
     b"setgroups": (0o644, lambda c, p: b"allow\n"),
     b"io": (0o400, lambda c, p: proctext.host_file(p.pid, "io")),
     b"limits": (0o444, lambda c, p: proctext.host_file(p.pid, "limits")),
@@ -44,6 +48,7 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
     b"maps": (0o444, proctext.maps),
     b"mountinfo": (0o444, proctext.mountinfo),
     b"mounts": (0o444, proctext.mounts),
+    b"mountstats": (0o400, proctext.mountstats),
     b"oom_adj": (0o644, lambda c, p: proctext.host_file(p.pid, "oom_adj")),
     b"oom_score": (0o444, lambda c, p: proctext.host_file(p.pid, "oom_score")),
     b"oom_score_adj": (0o644, lambda c, p: proctext.host_file(p.pid, "oom_score_adj")),
@@ -58,12 +63,13 @@ PID_FILES: dict[bytes, tuple[int, Text]] = {
 TRACED = (b"maps", b"smaps", b"smaps_rollup")  # readable by mode, but only by who may trace the process
 THREAD_FILES: dict[bytes, Callable[[Container, Process, int], bytes]] = {
     b"comm": proctext.comm,
+    b"sched": proctext.sched,
     b"stat": proctext.stat_line,
     b"status": proctext.status,
 }
 PID_LINKS = (b"cwd", b"exe", b"root")
 PID_DIRS = (b"fd", b"fdinfo", b"net", b"ns", b"task", b"attr")
-WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm")
+WRITABLE = (b"oom_score_adj", b"oom_adj", b"comm", b"coredump_filter")
 NET_TEXT = ("dev", "tcp", "tcp6", "udp", "udp6", "unix", "route", "if_inet6", "ipv6_route", "snmp", "snmp6", "netstat",
             "protocols", "sockstat", "sockstat6", "arp", "raw", "raw6", "igmp", "packet", "psched")  # fmt: skip
 
@@ -76,19 +82,21 @@ class ProcessEntries(ProcBase):
         assert process is not None
         container = self.container
         entry = PID_FILES.get(name)
+        thread = directory.thread
         number = PID_BASE + process.pid * 4096 + 1
         if entry is not None:
             mode, text = entry
             ino = number + 100 + list(PID_FILES).index(name)
             inode = self._make(directory, name, S_IFREG | mode, "file", ino, process)
             inode.text = lambda: text(container, process)
-            thread = directory.thread
             if thread is not None and name in THREAD_FILES:
                 inode.text = lambda: THREAD_FILES[name](container, process, thread)
             if name in WRITABLE:
                 inside = f"{process.pid}" if thread is None else f"{process.pid}/task/{thread}"
                 inode.host = f"/proc/{inside}/{name.decode()}"
             return inode
+        if name == b"children" and thread is not None:
+            return self._file(directory, name, 0o444, lambda: proctext.children(container, process, thread))
         if name in PID_LINKS:
             return self._make(
                 directory, name, S_IFLNK | 0o777, name.decode(), number + PID_LINKS.index(name), process
@@ -110,7 +118,7 @@ class ProcessEntries(ProcBase):
         return None
 
     def _names_pid(self, directory: ProcInode) -> list[bytes]:
-        return [*PID_FILES, *PID_LINKS, *PID_DIRS]
+        return [*PID_FILES, *PID_LINKS, *PID_DIRS, *([b"children"] if directory.thread is not None else ())]
 
     def _lookup_task(self, directory: ProcInode, name: bytes) -> Inode | None:
         process = directory.process

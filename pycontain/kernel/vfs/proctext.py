@@ -200,6 +200,29 @@ def _map_line(container: Container, line: bytes) -> bytes:
     return head.ljust(72) + b" " + name
 
 
+def sched(container: Container, process: Process, tid: int | None = None) -> bytes:
+    """Its first line begins with "NAME (NUMBER,"."""
+    text = host_file(process.pid, "sched" if tid is None else f"task/{tid}/sched")
+    name, parenthesis, rest = text.partition(b" (")
+    number = rest.partition(b",")[0]
+    if not number.isdigit():
+        return text
+    return b"%s%s%d%s" % (name, parenthesis, container.inside(int(number)), rest[len(number) :])
+
+
+def children(container: Container, process: Process, tid: int) -> bytes:
+    """/proc/PID/task/TID/children: those of them that the container knows."""
+    found = [int(number) for number in host_file(process.pid, f"task/{tid}/children").split()]
+    return b"".join(b"%d " % container.inside(pid) for pid in found if pid in container.processes)
+
+
+def mountstats(container: Container, process: Process) -> bytes:
+    return b"".join(
+        b"device %s mounted on %s with fstype %s\n" % (m.source.encode(), m.target, m.fs.type.encode())
+        for m in container.mounts
+    )
+
+
 def mounts(container: Container, process: Process) -> bytes:
     return b"".join(
         b"%s %s %s %s 0 0\n"

@@ -20,11 +20,17 @@ SYSFS_MAGIC = 0x62656572
 PROCESSORS = "/sys/devices/system/cpu"
 NODES = "/sys/devices/system/node"
 HUGE_PAGES = "kernel/mm/transparent_hugepage"
+CLOCK = "devices/system/clocksource/clocksource0"
+COPIED = {
+    HUGE_PAGES: ("enabled", "hpage_pmd_size", "shmem_enabled", "defrag"),
+    CLOCK: ("current_clocksource", "available_clocksource"),  # redis warns of a slow one
+}
 DIRECTORIES = (
     "fs/cgroup",
     PROCESSORS[5:],
     NODES[5:],
     HUGE_PAGES,
+    CLOCK,
     "class/net",
     "class/block",
     "dev/block",
@@ -41,13 +47,13 @@ def new_sysfs(directory: str, dev: int) -> UnionFs:
         node = fs.root
         for name in path.encode().split(b"/"):
             node = fs.lookup(node, name) or fs.mkdir(node, name, 0o755, 0, 0)
-    node = fs.walk(b"/" + HUGE_PAGES.encode())
-    for text in ("enabled", "hpage_pmd_size", "shmem_enabled", "defrag"):
-        try:
-            with open(f"/sys/{HUGE_PAGES}/{text}", "rb") as file:
-                fs.write_bytes(node, text.encode(), file.read(), mode=0o444)
-        except OSError:
-            continue
+    for path, names in COPIED.items():
+        for text in names:
+            try:
+                with open(f"/sys/{path}/{text}", "rb") as file:
+                    fs.write_bytes(fs.walk(path.encode()), text.encode(), file.read(), mode=0o444)
+            except OSError:
+                continue  # a host without it
     return fs
 
 

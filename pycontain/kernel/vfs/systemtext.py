@@ -35,7 +35,8 @@ def memory(container: Container) -> dict[str, int]:
             values[name] = 0
     own = {
         "MemTotal": limit,
-        "MemFree": min(free, values["MemFree"]),
+        # what the host keeps in its cache for files it gives away when it is asked for
+        "MemFree": min(free, values["MemAvailable"]),
         "MemAvailable": min(free, values["MemAvailable"]),
         "Cached": used.shared,
         "Active": used.anonymous,

@@ -44,6 +44,7 @@ NATIVE_PRCTL = (
     65, 66, 67, 68,  # MDWE MEMORY_MERGE
     0x53564D41,  # PR_SET_VMA
 )  # fmt: skip
+IOPRIO_WHO_USER = 3
 PRIO_USER = 2  # every process of the host's user
 NEGATIVE = 0x80000000
 # SO_PEERCRED SO_PEERGROUPS SO_PEERPIDFD: of a unix socket they name processes; SO_TYPE: a datagram one is none
@@ -89,6 +90,8 @@ def rules(
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):
         out[name] = Rule(RET_NOTIFY, (Test(0, (PRIO_USER,), RET_NOTIFY), Test(1, (0,), RET_ALLOW)))
+    for name in ("ioprio_get", "ioprio_set"):
+        out[name] = Rule(RET_NOTIFY, (Test(0, (IOPRIO_WHO_USER,), RET_NOTIFY), Test(1, (0,), RET_ALLOW)))
     for name in ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"):
         # a negative clock number names a process
         out[name] = Rule(RET_ALLOW, (Test(0, (NEGATIVE,), RET_NOTIFY, bits=True),))

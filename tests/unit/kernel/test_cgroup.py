@@ -45,7 +45,7 @@ class Host:
         self.membership.write_text(f"4:memory:/elsewhere\n0::{own}\n")
 
     def find(self) -> Delegation:
-        return cgroup.find(str(self.mountinfo), str(self.membership))
+        return cgroup.find(str(self.mountinfo), str(self.membership), str(self.point / "systemd"))
 
     def reason(self) -> str:
         with pytest.raises(Undelegated) as caught:
@@ -82,6 +82,11 @@ def test_in_a_mount_of_a_part_of_the_tree(host: Host) -> None:
     assert host.find().path == str(host.ours)
 
 
+def test_from_where_an_earlier_kernel_has_put_us(host: Host) -> None:
+    host.tell(own=f"/user.slice/ours/{cgroup.KERNEL}")
+    assert host.find().path == str(host.ours)
+
+
 def test_why_there_is_none(host: Host) -> None:
     host.controllers("cpu memory")
     assert host.reason() == f"{host.ours} does not have the controllers pids"
@@ -107,14 +112,70 @@ def test_on_this_machine_it_is_found_or_there_is_a_reason() -> None:
         assert os.path.isdir(found.path)
 
 
-def test_the_kernel_moves_into_a_child(host: Host) -> None:
+class Rules:
+    """What the host's kernel does with writes: a process is in one cgroup, and children get controllers only where
+    there is no process. stuck: processes that may not be moved."""
+
+    def __init__(self, host: Host, stuck: set[str]) -> None:
+        self.host = host
+        self.stuck = stuck
+
+    def write(self, directory: str, name: str, text: str) -> None:
+        ours = self.host.ours / "cgroup.procs"
+        leaf = self.host.ours / cgroup.KERNEL / "cgroup.procs"
+        if name == "cgroup.procs":
+            if text in self.stuck:
+                raise PermissionError(13, "Permission denied")
+            source, target = (ours, leaf) if directory.endswith(cgroup.KERNEL) else (leaf, ours)
+            source.write_text("".join(f"{pid}\n" for pid in source.read_text().split() if pid != text))
+            with open(target, "a") as file:
+                file.write(text + "\n")
+        elif name == "cgroup.subtree_control" and ours.read_text().split():
+            raise OSError(16, "Device or resource busy")
+        else:
+            (Path(directory) / name).write_text(text)
+
+
+def test_the_kernel_and_its_neighbours_move_into_a_child(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.ours / "cgroup.procs").write_text(f"12\n{os.getpid()}\n13\n")
+    (host.ours / cgroup.KERNEL).mkdir()
+    (host.ours / cgroup.KERNEL / "cgroup.procs").write_text("")
+    monkeypatch.setattr(cgroup, "_write", Rules(host, set()).write)
+    cgroup.take(host.find())
+    assert (host.ours / cgroup.KERNEL / "cgroup.procs").read_text().split() == ["12", str(os.getpid()), "13"]
+    assert (host.ours / "cgroup.subtree_control").read_text() == "+cpu +memory +pids +cpuset"
+
+
+def test_where_somebody_cannot_be_moved_all_is_as_before(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.ours / "cgroup.procs").write_text("12\n13\n")
     leaf = host.ours / cgroup.KERNEL
     leaf.mkdir()
     (leaf / "cgroup.procs").write_text("")
+    removed: list[str] = []
+    monkeypatch.setattr(cgroup, "_write", Rules(host, {"13"}).write)
+    monkeypatch.setattr(os, "rmdir", removed.append)
+    with pytest.raises(Undelegated, match="give controllers to children: Device or resource busy"):
+        cgroup.take(host.find())
+    assert (host.ours / "cgroup.procs").read_text().split() == ["13", "12"]
+    assert (host.ours / "cgroup.subtree_control").read_text() == ""
+    assert removed == [str(leaf)]
+
+
+def test_an_empty_one_needs_no_child(host: Host) -> None:
     cgroup.take(host.find())
-    assert (leaf / "cgroup.procs").read_text() == str(os.getpid())
     assert (host.ours / "cgroup.subtree_control").read_text() == "+cpu +memory +pids +cpuset"
-    assert (host.ours / "cgroup.procs").read_text() == ""
+    assert not (host.ours / cgroup.KERNEL).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may write only what was delegated to them")
+def test_root_takes_only_what_systemd_has_delegated(host: Host) -> None:
+    (host.point / "systemd").mkdir()
+    assert "belongs to systemd, which has not delegated it" in host.reason()
+    try:
+        os.setxattr(host.ours, "user.delegate", b"1")
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error.strerror}")
+    assert host.find().path == str(host.ours)
 
 
 def test_nothing_is_done_where_children_have_their_controllers(host: Host) -> None:
