@@ -9,9 +9,9 @@ from typing import Any
 from pycontain.compare.subjects import CONTAINER, PODMAN, UML, Subject, pycontain
 from pycontain.engine.engine import Engine
 from pycontain.errors import MachineError
+from pycontain.vm.uml.sharing import distinct
 
 DEADLINE = 60.0
-KCMP, KCMP_VM = 312, 1
 
 
 def pss(pid: int) -> int:
@@ -24,19 +24,6 @@ def pss(pid: int) -> int:
     except OSError:
         pass
     return 0
-
-
-def distinct(pids: list[int]) -> list[int]:
-    """One process of each that share their memory (User-Mode Linux's kernel and its helpers are processes with one
-    address space, and each would be told all of it). kcmp(2); where that is not allowed, all count."""
-    import ctypes  # nobody else here needs it
-
-    libc = ctypes.CDLL(None)
-    found: list[int] = []
-    for pid in pids:
-        if not any(libc.syscall(KCMP, pid, other, KCMP_VM, 0, 0) == 0 for other in found):
-            found.append(pid)
-    return found
 
 
 def disk_use(path: str) -> int:

@@ -212,6 +212,37 @@ def test_several_at_a_time(pc: UmlPycontain) -> None:
         assert (process.returncode, out) == (number, b"%d\n" % number)
 
 
+def test_an_idle_machine_sleeps(pc: UmlPycontain) -> None:
+    pc.uml("-d", "--name", "idle", "box", "sleep", "1000", check=True)
+    pids = [pc.server(), *pc.machines()]
+
+    def used() -> int:
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+        return sum(int(field[11]) + int(field[12]) for field in fields)
+
+    time.sleep(0.5)
+    before = used()
+    time.sleep(2)
+    assert used() - before < 20  # of 200 hundredths of a second
+    pc("rm", "-f", "idle", check=True)
+
+
+@pytest.mark.parametrize("runtime", [[], ["--runtime", "uml"]])
+def test_what_lies_where_the_user_stands_is_not_imported(
+    pc: UmlPycontain, tmp_path: Path, runtime: list[str]
+) -> None:
+    for name in ("json.py", "asyncio.py", "pycontain.py", "msgpack.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported from the wrong place')")
+    (tmp_path / "run").mkdir()
+    env = {**pc.env, "PYCONTAIN_RUNTIME_DIR": str(tmp_path / "run"), "PYCONTAIN_VM_IDLE": "1"}
+    argv = [sys.executable, "-P", "-m", "pycontain", "run", "--rm", *runtime, "box", "echo", "fine"]
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.stdout == b"fine\n", done.stderr
+    subprocess.run(
+        [*argv[:4], "kernel", "stop"], env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False
+    )
+
+
 def test_check_tells_of_it(pc: UmlPycontain) -> None:
     assert b"User-Mode Linux" in pc("vm", "check").stdout
 

@@ -12,6 +12,7 @@ from pycontain.vm.machine import Machine
 from pycontain.vm.table import Table
 from pycontain.vm.uml import program
 from pycontain.vm.uml.process import PREFIX, UmlProcess, new_directory
+from pycontain.vm.uml.sealed import sealed
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
@@ -34,8 +35,7 @@ class Booter:
         if self._program is None:
             found = await asyncio.to_thread(program.find)
             modules = await asyncio.to_thread(found.load_modules)
-            self._ramdisk = os.memfd_create("ramdisk")
-            os.write(self._ramdisk, program.ramdisk(modules))
+            self._ramdisk = sealed("ramdisk", program.ramdisk(modules))
             self._late = [name for name in program.LATE_MODULES if name in modules]
             self._program = found
         try:

@@ -11,10 +11,10 @@ ask for AMX first, and User-Mode Linux knows no such request.
 
 from __future__ import annotations
 
-import os
 import struct
 
 from pycontain.vm.assembler import Assembler
+from pycontain.vm.uml.sealed import sealed
 
 PTRACE, GETREGSET, SETREGSET, XSTATE = 101, 0x4204, 0x4205, 0x202
 _PEEKS = (1, 2, 3)
@@ -182,6 +182,4 @@ def library() -> bytes:
 
 def open_library() -> int:
     """A descriptor of the library, in memory."""
-    fd = os.memfd_create("ptrace")
-    os.write(fd, library())
-    return fd
+    return sealed("ptrace", library())

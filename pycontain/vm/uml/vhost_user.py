@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 
 from pycontain.errors import MachineError
@@ -25,6 +26,7 @@ none, but only with such a socket does virtio_uml (6.1) get itself an interrupt.
 _HEADER = struct.Struct("<III")
 _VERSION, _REPLY = 1, 4
 _LONGEST = 4096
+MOST_DESCRIPTORS = 32
 (
     GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE,
     SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE,
@@ -96,10 +98,17 @@ class Device:
 
     def _receive(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self._sock, 4096, 8)
+            # not recv_fds(), which drops its flags: every other machine would inherit this one's memory
+            data, ancillary, _, _ = self._sock.recvmsg(
+                4096, socket.CMSG_SPACE(4 * MOST_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
-        self._fds += fds
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds += array("i", content[: len(content) // 4 * 4])
+        if len(self._fds) + len(self._kept) > MOST_DESCRIPTORS:
+            raise MachineError("talk to the guest: its device sends more descriptors than anything needs")
         if not data:
             raise MachineError("talk to the guest: the machine has ended")
         self._in += data

@@ -34,10 +34,12 @@ O_CLOEXEC = 0o2000000
 def table(
     program: int, argv: Sequence[str], environment: Mapping[str, str], confine: Callable[[Table], None]
 ) -> bytes:
-    """The reaper's program. program: the descriptor of what is executed in the end; confine: writes what is done in the kernel's process just before it is executed."""
+    """The reaper's program. program: the descriptor of what is executed in the end, the highest that it gets.
+    confine: writes what is done in the kernel's process just before that."""
     t = Table(agent.START)
     zero = t.constant(0)
     t.call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    t.call("close_range", program + 1, 0xFFFFFFFF, 0)  # whatever of ours may be inherited by mistake
     t.call("prctl", PR_SET_NAME, t.text(b"uml-warden"))
     guard = t.call("fork")
     in_guard = t.jump(agent.IF_ZERO, guard.plus(0))

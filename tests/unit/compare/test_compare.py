@@ -105,23 +105,3 @@ def test_containers_need_fewer_hosts() -> None:
 def test_specifications_that_make_no_sense(data: bytes, words: str) -> None:
     with pytest.raises(MachineError, match=words):
         consolidate.pack(consolidate.read_spec(data, "s.toml"))
-
-
-def test_memory_that_processes_share_counts_once() -> None:
-    import threading
-
-    from pycontain.compare.memory import distinct
-
-    inside, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (inside.set(), over.wait()))
-    thread.start()
-    inside.wait()
-    other = subprocess.Popen(["sleep", "60"])
-    try:
-        assert thread.native_id is not None
-        assert distinct([os.getpid(), thread.native_id, other.pid]) == [os.getpid(), other.pid]
-    finally:
-        over.set()
-        thread.join()
-        other.kill()
-        other.wait()

@@ -196,6 +196,25 @@ def test_bytes_go_both_ways_and_the_guest_is_told() -> None:
     assert with_console(scenario) == []
 
 
+def test_no_other_program_inherits_what_the_guest_sends() -> None:
+    async def scenario(driver: Driver, port: socket.socket) -> None:
+        await driver.open_port()
+        mine = {driver.memory, *(fd for ring in driver.rings for fd in (ring.kick, ring.call))}
+        inherited = {
+            int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2 and int(name) not in mine
+        }
+        for fd in inherited:
+            try:
+                target = os.readlink(f"/proc/self/fd/{fd}")
+                assert not os.get_inheritable(fd) or ("guest" not in target and "eventfd" not in target), (
+                    target
+                )
+            except FileNotFoundError:
+                pass  # the directory that was read
+
+    assert with_console(scenario) == []
+
+
 def test_nothing_is_lost_where_one_side_is_slow() -> None:
     data = os.urandom(300_000)
 
@@ -311,6 +330,11 @@ async def _memory_is_a_pipe(driver: Driver, port: socket.socket) -> None:
     os.close(write)
 
 
+async def _descriptors(driver: Driver, port: socket.socket) -> None:
+    for _ in range(10):
+        driver.send(vu.SET_OWNER, fds=[driver.memory] * 8)
+
+
 async def _gone(driver: Driver, port: socket.socket) -> None:
     driver.sock.shutdown(socket.SHUT_RDWR)
 
@@ -322,7 +346,7 @@ async def _gone(driver: Driver, port: socket.socket) -> None:
         (_too_many, "more buffers than there are"), (_wrong_way, "wrong way"), (_short_message, "malformed"),
         (_cut_short, "shorter than it said"), (_garbage, "another protocol"), (_unknown, "nobody offered"),
         (_no_queue, "no queue 77"), (_odd_queue, "100 entries"), (_truncated, "malformed"),
-        (_no_descriptor, "no descriptor"), (_memory_is_a_pipe, "no file"), (_gone, "has ended"),
+        (_no_descriptor, "no descriptor"), (_memory_is_a_pipe, "no file"), (_descriptors, "more descriptors"), (_gone, "has ended"),
     ],
 )  # fmt: skip
 def test_a_guest_that_does_not_keep_to_it_is_given_up(attack: Scenario, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from pycontain.errors import MachineError
 from pycontain.vm.uml import confinement, preload, program
+from pycontain.vm.uml.sealed import sealed
 
 
 def test_the_command_line() -> None:
@@ -114,6 +116,25 @@ def _state_size() -> int:
     os.kill(child, 9)
     os.waitpid(child, 0)
     return int(vector[1])
+
+
+def test_what_machines_share_cannot_be_changed() -> None:
+    data = os.urandom(3_000_000)
+    fd = sealed("shared", data)
+    try:
+        assert os.pread(fd, len(data) + 1, 0) == data
+        for change in (
+            lambda: os.pwrite(fd, b"x", 0),
+            lambda: os.truncate(fd, 0),
+            lambda: os.truncate(fd, 1 << 24),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+        with pytest.raises(OSError, match="not permitted"):
+            mmap.mmap(fd, 4096)
+        assert not os.get_inheritable(fd)
+    finally:
+        os.close(fd)
 
 
 def test_the_library_is_small_and_its_segments_do_not_write_code() -> None:
