@@ -26,23 +26,27 @@ class Booter:
         self._runtime = runtime
         self._program: program.Program | None = None
         self._ramdisk = -1
+        self._late: list[str] = []
+        self._looking = asyncio.Lock()
         for name in os.listdir(runtime):
             if name.startswith(PREFIX):  # of a server that was killed; its machines died with it
                 shutil.rmtree(os.path.join(runtime, name), ignore_errors=True)
 
     async def boot(self, memory: int, disk: str) -> Machine:
         """A machine whose agents listen. memory: MiB; disk: the root file system's EROFS image. MachineError."""
-        if self._program is None:
-            found = await asyncio.to_thread(program.find)
-            modules = await asyncio.to_thread(found.load_modules)
-            self._ramdisk = sealed("ramdisk", program.ramdisk(modules))
-            self._late = [name for name in program.LATE_MODULES if name in modules]
-            self._program = found
+        async with self._looking:
+            if self._program is None:
+                found = await asyncio.to_thread(program.find)
+                modules = await asyncio.to_thread(found.load_modules)
+                self._ramdisk = sealed("ramdisk", program.ramdisk(modules))
+                self._late = [name for name in program.LATE_MODULES if name in modules]
+                self._program = found
+        found = self._program
         try:
-            return await self._boot(self._program, memory, disk)
+            return await self._boot(found, memory, disk)
         except MachineError as first:
             try:
-                return await self._boot(self._program, memory, disk)
+                return await self._boot(found, memory, disk)
             except MachineError as error:
                 again = (
                     "so did the first try" if first.message == error.message else f"first: {first.message}"
