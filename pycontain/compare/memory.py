@@ -10,20 +10,9 @@ from pycontain.compare.subjects import CONTAINER, PODMAN, UML, Subject, pycontai
 from pycontain.engine.engine import Engine
 from pycontain.errors import MachineError
 from pycontain.vm.uml.sharing import distinct
+from pycontain.vm.usage import descendants, pss
 
 DEADLINE = 60.0
-
-
-def pss(pid: int) -> int:
-    """Bytes; 0 for a process that has ended."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
 
 
 def disk_use(path: str) -> int:
@@ -98,7 +87,7 @@ class Instances:
             ]
         machines: Any = self._engine.kernel(self._subject.kind)
         own = [int(row["pid"]) for row in machines.containers() if row["id"] in self.names]
-        return [int(machines.status()["pid"]), *own, *_descendants(own)]
+        return [int(machines.status()["pid"]), *own, *descendants(own)]
 
     def _podman_pids(self) -> list[int]:
         argv = [
@@ -110,23 +99,3 @@ class Instances:
         ]
         done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=True)
         return [int(word) for word in done.stdout.split()]
-
-
-def _descendants(pids: list[int]) -> list[int]:
-    """The processes below these (User-Mode Linux has one per guest process)."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    data = file.read()
-                children.setdefault(int(data[data.rindex(b")") + 4 :].split()[0]), []).append(int(name))
-            except (OSError, ValueError):
-                pass
-    found: list[int] = []
-    todo = list(pids)
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found

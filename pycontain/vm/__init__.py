@@ -16,5 +16,7 @@ General layout:
     upper.py syncing.py share.py  changed files brought home; host directories served to the guest (FUSE)
     snapshot.py                 running machines saved, restored, cloned, moved
     uml/                        the same under User-Mode Linux, a kernel that is a process of the host
+    usage.py processes.py       what a machine costs the host; what runs in it
+    running.py connection.py feed.py cloner.py   of the server: a container's machine, a client, its input, templates
     server.py client.py         the process that holds a store's machines; it speaks the emulated kernel's protocol
 """

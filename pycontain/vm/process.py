@@ -21,6 +21,10 @@ class MachineProcess(Protocol):
     pid: int
     pidfd: int
 
+    @property
+    def memory(self) -> int:
+        """What the guest has been given, in MiB."""
+
     def pause(self) -> None:
         """The machine stands still until unpause(). Blocks. MachineError."""
 
@@ -68,6 +72,11 @@ class Process:
         self.pidfd = os.pidfd_open(self.pid)
         self._qmp: Qmp | None = None
         self._ended = False
+
+    @property
+    def memory(self) -> int:
+        """What the guest has been given, in MiB."""
+        return self.machine.memory
 
     @property
     def qmp(self) -> Qmp:

@@ -9,7 +9,6 @@ Started on demand, it ends when it has had no machine for a while. Every QEMU di
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -17,166 +16,25 @@ import socket
 import struct
 import sys
 import time
-import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from pycontain.errors import ContainerError, MachineError, PycontainError
+from pycontain.errors import ContainerError, MachineError
 from pycontain.kernel import protocol
 from pycontain.kernel.streams import Log
 from pycontain.store import Store
-from pycontain.vm import accel, qemu, rootfs
-from pycontain.vm import template as templates
-from pycontain.vm.home import directory
+from pycontain.vm import rootfs
+from pycontain.vm.cloner import Cloner
+from pycontain.vm.connection import Connection, report
+from pycontain.vm.feed import Feed, feed_terminal
 from pycontain.vm.machine import Machine, set_up
-from pycontain.vm.process import Process
+from pycontain.vm.running import Running
 from pycontain.vm.session import Session
 from pycontain.vm.syncing import Changes
 from pycontain.vm.uml.boot import Booter
 
 IDLE_SECONDS = 120.0
-HIGH_WATER = 4 << 20
-"""Bytes waiting for a client, above which its program's output is not read."""
-
-
-class Running:
-    """A container that runs in a machine."""
-
-    def __init__(
-        self, machine: Machine, spec: dict[str, Any], changes: Changes | None, log: Log | None
-    ) -> None:
-        self.machine = machine
-        self.spec = spec
-        self.changes = changes
-        self.log = log
-        self.waiters: list[Connection] = []
-
-    @property
-    def init(self) -> Session:
-        assert self.machine.init is not None
-        return self.machine.init
-
-
-class Connection:
-    """A client."""
-
-    def __init__(self, server: Server, sock: socket.socket) -> None:
-        self.server = server
-        self.sock = sock
-        self.session: Session | None = None
-        self.running: Running | None = None
-        self.foreground = False
-        """It started the container and stays: when it is killed, the machine ends."""
-        self._frames = protocol.Frames()
-        self._fds: list[int] = []
-        self._out = bytearray()
-        self._loop = asyncio.get_running_loop()
-        sock.setblocking(False)
-        self._loop.add_reader(sock.fileno(), self._ready)
-
-    def _ready(self) -> None:
-        try:
-            data, fds = protocol.receive(self.sock)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        self._fds += fds
-        if not data:
-            self.close()
-            return
-        try:
-            requests = self._frames.feed(data)
-        except ValueError:
-            self.close()
-            return
-        for request in requests:
-            self._loop.create_task(self._serve(request)).add_done_callback(_report)
-
-    async def _serve(self, request: Any) -> None:
-        try:
-            answer = await self.server.serve(self, request)
-        except PycontainError as error:
-            self.send({"error": error.message, "hint": error.hint, "code": error.exit_code})
-        except Exception as error:
-            traceback.print_exception(error, file=sys.stderr)
-            self.send({"error": f"machines: {type(error).__name__}: {error}", "hint": None, "code": 125})
-        else:
-            if isinstance(answer, tuple):
-                self.send({"ok": answer[0]}, answer[1])
-            elif answer is not NotImplemented:
-                self.send({"ok": answer})
-
-    def take_fd(self) -> int | None:
-        """The next descriptor that came along."""
-        return self._fds.pop(0) if self._fds else None
-
-    def send(self, value: Any, fds: list[int] | None = None) -> None:
-        """Queue a frame. Descriptors go at once."""
-        if self.sock.fileno() < 0:
-            return
-        data = protocol.pack(value)
-        if fds and not self._out:
-            rights = struct.pack(f"{len(fds)}i", *fds)
-            data = data[self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]) :]
-        self._out += data
-        self._flush()
-
-    def _flush(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self.sock.send(self._out)]
-        except BlockingIOError:
-            self._loop.add_writer(self.sock.fileno(), self._flush)
-        except OSError:
-            self.close()
-            return
-        else:
-            self._loop.remove_writer(self.sock.fileno())
-        if self.session is not None:
-            paused = len(self._out) > HIGH_WATER
-            if self.session.paused and not paused and self.running is not None:
-                self.session.paused = False
-                self.running.machine.poke()
-            self.session.paused = paused
-
-    def output(self, stream: int, data: bytes) -> None:
-        """A program's output."""
-        self.send(["output", stream, data])
-
-    def ended(self, session: Session) -> None:
-        """The program has ended."""
-        self.session = None
-        self.send(["exit", session.exit_code])
-
-    def join(self, running: Running, session: Session) -> None:
-        """From now on the program's output goes to this client."""
-        self.running, self.session = running, session
-        session.sinks.append(self.output)
-        if session is running.init:
-            running.waiters.append(self)  # told when the machine's changes are home, too
-        else:
-            session.done.append(self.ended)
-
-    def close(self) -> None:
-        """The client has gone."""
-        if self.sock.fileno() < 0:
-            return
-        self._loop.remove_reader(self.sock.fileno())
-        self._loop.remove_writer(self.sock.fileno())
-        self.sock.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
-        session, running = self.session, self.running
-        if session is not None and running is not None:
-            session.paused = False
-            if self.output in session.sinks:
-                session.sinks.remove(self.output)
-            if self.ended in session.done:
-                session.done.remove(self.ended)
-            if self.foreground and session.exit_code is None:
-                self._loop.create_task(running.machine.stop()).add_done_callback(_report)
-        self.server.gone(self)
 
 
 class Server:
@@ -186,12 +44,12 @@ class Server:
         self.store = Store.open(root)
         self.root = self.store.root
         self.running: dict[str, Running] = {}
-        self.starting = 0
+        self._starting: set[asyncio.Task[Any]] = set()
+        self._closing = False
         self._connections: set[Connection] = set()
         self._busy_at = time.monotonic()
         self._listener = listener
-        self._templates: dict[tuple[Any, ...], asyncio.Task[templates.Template]] = {}
-        self._qemu: qemu.Qemu | None = None
+        self._cloner = Cloner(self.root)
         self._uml = Booter(protocol.runtime_directory(self.root))
         self.over = asyncio.Event()
         listener.setblocking(False)
@@ -220,7 +78,7 @@ class Server:
         """End when nobody has needed us for that long."""
         while not self.over.is_set():
             await asyncio.sleep(min(idle, 5.0))
-            if self.running or self.starting or self._connections:
+            if self.running or self._starting or self._connections:
                 self._busy_at = time.monotonic()
             elif time.monotonic() - self._busy_at >= idle:
                 self.over.set()
@@ -242,61 +100,50 @@ class Server:
             raise ContainerError(f"container {identity[:12]}: not running")
         return running
 
+    def listening(self, identity: str) -> Running:
+        """As find(), of a machine that can answer. A paused one would be given up for not doing so."""
+        running = self.find(identity)
+        if running.machine.paused:
+            raise ContainerError(
+                f"container {identity[:12]}: paused", hint=f"pycontain unpause {identity[:12]}"
+            )
+        return running
+
     # -- starting
 
-    async def template(self, settings: dict[str, Any]) -> templates.Template:
-        """The template for these settings; many may wait for the same boot."""
-        if self._qemu is None:
-            self._qemu = await asyncio.to_thread(qemu.find)
-        wanted = str(settings.get("accel") or "auto")
-        chosen = await asyncio.to_thread(accel.choose, wanted, directory(self.root))
-        memory = max(int(settings.get("memory") or 128), 96)
-        key = (chosen, memory, int(settings.get("cpus") or 1))
-        task = self._templates.get(key)
-        if task is None or (
-            task.done() and (task.exception() or not os.path.exists(task.result().directory))
-        ):
-            boot = templates.obtain(self.root, self._qemu, *key)
-            task = self._templates[key] = asyncio.get_running_loop().create_task(boot)
-        return await asyncio.shield(task)
-
-    async def machine(
-        self, settings: dict[str, Any], identity: str, disk: str
-    ) -> tuple[Machine, templates.Template]:
-        """A clone that runs, with nothing in it yet."""
-        found = await self.template(settings)
-        assert self._qemu is not None
-        place = directory(self.root, "run", identity)
-        forwards = tuple((f[0], int(f[1]), int(f[2]), f[3]) for f in settings.get("forwards") or [])
-        described = found.machine(os.path.join(place, "console"), disk, forwards)
-        process = Process(self._qemu.path, described, os.path.join(place, "qemu.log"))
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """What is done inside keeps the server from ending for idleness, and is cancelled by a shutdown."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._closing:
+            raise MachineError("start a machine: the server is ending")
+        self._starting.add(task)
         try:
-            await asyncio.to_thread(process.load, os.path.join(found.directory, "state"))
-        except BaseException:
-            process.control.close()
-            process.kill()
-            raise
-        return Machine(process, found.signals), found
+            yield
+        finally:
+            self._starting.discard(task)
 
     async def op_start(self, connection: Connection, request: dict[str, Any]) -> Any:
         spec = request["spec"]
         stdin = connection.take_fd() if request.get("stdin") else None
         identity = str(spec["id"])
-        self.starting += 1
         try:
             if identity in self.running:
                 raise ContainerError(f"start container {identity[:12]}: it is running already")
-            running = await self._start(identity, spec)
+            with self._counted():
+                running = await self._start(identity, spec)
             if stdin is not None:
-                self._feed(running.machine, running.init, stdin)
+                Feed(running.machine, running.init, stdin)
                 stdin = None
             if running.init.terminal:
-                self.feed_terminal(running.machine, running.init)
+                feed_terminal(running.machine, running.init)
         finally:
-            self.starting -= 1
             if stdin is not None:
                 os.close(stdin)
         connection.foreground = bool(spec.get("attach", True)) and not request.get("detached")
+        if connection.foreground and connection.closed:  # killed while the machine came up
+            await running.machine.stop()
         return self._joined(connection, running, running.init, spec)
 
     async def _start(self, identity: str, spec: dict[str, Any]) -> Running:
@@ -305,7 +152,7 @@ class Server:
         if spec.get("runtime") == "uml":
             machine = await self._uml.boot(int(settings.get("memory") or 128), disk)
         else:
-            machine, _ = await self.machine(settings, identity, disk)
+            machine = await self._cloner.clone(settings, identity, disk)
         log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
         try:
             await set_up(machine, spec)
@@ -329,7 +176,7 @@ class Server:
         session.done.append(lambda done: self._finished(identity, running, done))
         if changes is not None:
             machine.on_end = changes.bring_home
-        self._write_state(running, session)
+        running.write_state()
         return running
 
     def _joined(
@@ -340,69 +187,21 @@ class Server:
         value = {"pid": running.machine.process.pid, "terminal": session.terminal}
         return (value, [session.master]) if session.terminal and session.master >= 0 else value
 
-    def _feed(self, machine: Machine, session: Session, source: int) -> None:
-        """What can be read from source goes to the program."""
-        os.set_blocking(source, False)
-        loop = asyncio.get_running_loop()
-
-        over = False
-
-        def stop() -> None:
-            nonlocal over
-            over = True
-            loop.remove_reader(source)
-            os.close(source)
-
-        def ready() -> None:
-            if over:
-                return
-            if session.exit_code is not None or session.input < 0:
-                stop()
-                return
-            if not machine.wants_input(session):
-                loop.remove_reader(source)
-                loop.call_later(0.02, again)
-                return
-            try:
-                data = os.read(source, 1 << 16)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            machine.feed(session, data)
-            if not data:
-                stop()
-
-        def again() -> None:
-            if not over:
-                loop.add_reader(source, ready)
-
-        loop.add_reader(source, ready)
-
-        def ended(_: Session) -> None:
-            loop.call_soon(ready)
-
-        session.done.append(ended)
-
-    def feed_terminal(self, machine: Machine, session: Session) -> None:
-        """What the client writes to its terminal goes to the program's."""
-        self._feed(machine, session, os.dup(session.slave))
-
     # -- running containers
 
     async def op_exec(self, connection: Connection, request: dict[str, Any]) -> Any:
         stdin = connection.take_fd() if request.get("stdin") else None
         try:
-            running = self.find(request["id"])
+            running = self.listening(request["id"])
             session = await running.machine.start(request["spec"], None, init=False)
             if stdin is not None:
-                self._feed(running.machine, session, stdin)
+                Feed(running.machine, session, stdin)
                 stdin = None
         finally:
             if stdin is not None:
                 os.close(stdin)
         if session.terminal:
-            self.feed_terminal(running.machine, session)
+            feed_terminal(running.machine, session)
         return self._joined(connection, running, session, request["spec"])
 
     async def op_attach(self, connection: Connection, request: dict[str, Any]) -> Any:
@@ -414,7 +213,7 @@ class Server:
                 os.close(stdin)
             raise
         if stdin is not None:
-            self._feed(running.machine, running.init, stdin)
+            Feed(running.machine, running.init, stdin)
         return self._joined(connection, running, running.init, {"attach": True})
 
     async def op_detach(self, connection: Connection, request: dict[str, Any]) -> Any:
@@ -443,7 +242,7 @@ class Server:
         machine.paused = False
 
     async def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
-        running = self.find(request["id"])
+        running = self.listening(request["id"])
         if running.changes is None:
             running.changes = Changes(self.store, running.spec["layers"], running.spec["directory"])
         await running.changes.bring_home(running.machine)
@@ -455,7 +254,7 @@ class Server:
         if fd is None:
             raise MachineError("copy into a machine: no archive was sent")
         with open(fd, "rb") as file:
-            await put_archive(self.find(request["id"]).machine, request["path"], file)
+            await put_archive(self.listening(request["id"]).machine, request["path"], file)
 
     async def op_wait(self, connection: Connection, request: dict[str, Any]) -> Any:
         self.find(request["id"]).waiters.append(connection)
@@ -480,8 +279,24 @@ class Server:
         wanted = request.get("id")
         found: list[dict[str, Any]] = []
         for identity, running in list(self.running.items()):
-            if wanted in (None, identity):
+            if wanted == identity:
+                self.listening(identity)
+            if wanted in (None, identity) and not running.machine.paused:
                 found += await processes(identity, running.machine)
+        return found
+
+    async def op_stats(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """What containers use, of those whose ids are asked for; see engine/stats.py for the fields."""
+        from pycontain.vm import usage  # only for stats
+
+        wanted = request.get("ids")
+        found = []
+        for identity, running in list(self.running.items()):
+            if not wanted or identity in wanted:
+                try:
+                    found.append(await usage.row(identity, running))
+                except MachineError:
+                    pass  # it has just ended
         return found
 
     async def op_status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -491,30 +306,32 @@ class Server:
 
     async def op_template(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """Make sure that there is a template; what it is."""
-        return (await self.template(request.get("settings") or {}))._asdict()
+        return (await self._cloner.template(request.get("settings") or {}))._asdict()
 
     async def op_snapshot(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         from pycontain.vm import snapshot
 
-        return await snapshot.take(self.root, request["id"], self.find(request["id"]), request["tag"])
+        return await snapshot.take(self.root, request["id"], self.listening(request["id"]), request["tag"])
 
     async def op_restore(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         from pycontain.vm import snapshot
 
-        self.starting += 1
-        try:
+        with self._counted():
             if request["spec"]["id"] in self.running:
                 raise ContainerError(f"restore {request['tag']}: the container is running")
-            if self._qemu is None:
-                self._qemu = await asyncio.to_thread(qemu.find)
+            program = await self._cloner.qemu()
             running = await snapshot.restore(
-                self, self._qemu, request["tag"], request["spec"], fresh=request["fresh"]
+                self, program, request["tag"], request["spec"], fresh=request["fresh"]
             )
-        finally:
-            self.starting -= 1
         return {"pid": running.machine.process.pid}
 
-    async def op_shutdown(self, connection: Connection, request: dict[str, Any]) -> None:
+    async def op_shutdown(self, connection: Connection | None, request: dict[str, Any]) -> None:
+        self._closing = True
+        begun = [*self._starting, *self._cloner.boots()]
+        for task in begun:
+            task.cancel()
+        if begun:
+            await asyncio.wait(begun)
         for running in list(self.running.values()):
             await running.machine.stop()
         self.over.set()
@@ -523,7 +340,7 @@ class Server:
 
     def _finished(self, identity: str, running: Running, session: Session) -> None:
         asyncio.get_running_loop().create_task(self._bury(identity, running, session)).add_done_callback(
-            _report
+            report
         )
 
     async def _bury(self, identity: str, running: Running, session: Session) -> None:
@@ -537,7 +354,7 @@ class Server:
         if running.spec.get("remove"):
             shutil.rmtree(running.spec["directory"], ignore_errors=True)
         else:
-            self._write_state(running, session)
+            running.write_state()
         for waiter in running.waiters:
             waiter.send(["exit", session.exit_code])
         self._busy_at = time.monotonic()
@@ -545,35 +362,13 @@ class Server:
     def _clean(self, identity: str) -> None:
         shutil.rmtree(os.path.join(self.root, "vm", "run", identity), ignore_errors=True)
 
-    def _write_state(self, running: Running, session: Session) -> None:
-        ended = session.exit_code is not None
-        state = {
-            "status": "exited" if ended else "running",
-            "pid": 0 if ended else running.machine.process.pid,
-            "exit_code": session.exit_code if ended else 0,
-            "started": session.started,
-            "finished": time.time_ns() if ended else 0,
-        }
-        path = os.path.join(running.spec["directory"], "state.json")
-        try:
-            with open(path + "~", "w", encoding="ascii") as file:
-                json.dump(state, file)
-            os.rename(path + "~", path)
-        except FileNotFoundError:
-            pass  # removed with force
-
-
-def _report(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        traceback.print_exception(task.exception(), file=sys.stderr)
-
 
 async def _main(root: str, runtime: str, listener: socket.socket) -> None:
     server = Server(root, listener)
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        loop.create_task(server.op_shutdown(None, {})).add_done_callback(_report)  # type: ignore[arg-type]
+        loop.create_task(server.op_shutdown(None, {})).add_done_callback(report)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)

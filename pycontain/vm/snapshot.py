@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pycontain.errors import Conflict, MachineError, NotFound
 from pycontain.kernel.streams import Log
 from pycontain.vm import guest, qemu
+from pycontain.vm.feed import feed_terminal
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
 from pycontain.vm.process import Process
@@ -29,7 +30,8 @@ from pycontain.vm.session import Session
 from pycontain.vm.syncing import Changes
 
 if TYPE_CHECKING:
-    from pycontain.vm.server import Running, Server
+    from pycontain.vm.running import Running
+    from pycontain.vm.server import Server
 
 FORMAT = 2
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -212,7 +214,7 @@ async def restore(
     running = server.adopt(spec["id"], machine, spec, changes, log, machine.sessions[0])
     for session in machine.sessions:
         if session.terminal:
-            server.feed_terminal(machine, session)
+            feed_terminal(machine, session)
     machine.begin()
     return running
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from machines import Pycontain, missing
 
-from pycontain.compare.memory import pss
 from pycontain.engine.engine import Engine
+from pycontain.vm.usage import pss
 from tests.benchmarks.measuring import Row, milliseconds, table, timed
 
 CLONES = 10

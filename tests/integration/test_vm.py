@@ -288,3 +288,37 @@ def test_a_machine_that_waits_costs_no_cpu(pc: Pycontain, tmp_path: Path) -> Non
     time.sleep(2)
     assert ticks(pid) - before < 0.2 * os.sysconf("SC_CLK_TCK")
     pc("rm", "-f", "idle", check=True)
+
+
+def test_stats_are_those_of_a_container(pc: Pycontain) -> None:
+    pc.vm("-d", "--name", "counted", "box", "sh", "-c", "sleep 100 & sleep 100", check=True)
+    form = "{{.Name}} {{.PIDs}} {{.MemUsage}} {{.CPUPerc}}"
+    name, pids, used, _, limit, cpu = pc("stats", "--no-stream", "--format", form).stdout.decode().split()
+    assert (name, pids, limit) == ("counted", "2", "128MiB")
+    assert 10 < float(used.removesuffix("MiB")) < 128 and cpu.endswith("%")
+    pc("exec", "-d", "counted", "sh", "-c", "while :; do :; done", check=True)
+
+    def busy() -> bool:
+        done = pc("stats", "--no-stream", "--format", "{{.CPUPerc}}")
+        return float(done.stdout.decode().strip().removesuffix("%")) > 30
+
+    until(busy)
+    pc("rm", "-f", "counted", check=True)
+
+
+def test_a_paused_machine_is_not_asked(pc: Pycontain) -> None:
+    """It would be given up for not answering."""
+    pc.vm("-d", "--name", "still", "box", "sleep", "100", check=True)
+    pc("pause", "still", check=True)
+    for words in (
+        ["exec", "still", "true"],
+        ["top", "still"],
+        ["diff", "still"],
+        ["vm", "snapshot", "still", "x"],
+    ):
+        done = pc(*words)
+        assert done.returncode == 125 and b"paused" in done.stderr and b"unpause" in done.stderr, words
+    assert pc("stats", "--no-stream", "--format", "{{.Name}}").stdout == b"still\n"
+    pc("unpause", "still", check=True)
+    assert pc("exec", "still", "echo", "here").stdout == b"here\n"
+    pc("rm", "-f", "still", check=True)
