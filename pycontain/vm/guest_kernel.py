@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pycontain.errors import MachineError
 from pycontain.vm import module
-from pycontain.vm.initrd import EARLY_MODULES, LATE_MODULES
+from pycontain.vm.initrd import MODULES
 
 HINT = "`pycontain vm setup` fetches one; or set PYCONTAIN_KERNEL to a vmlinuz"
 _VERSION = re.compile(rb"(\d+\.\d+\.\d+[^\s\0]*) \(")
@@ -31,12 +31,11 @@ class GuestKernel(NamedTuple):
     def load_modules(self, *, whole: bool = False) -> dict[str, bytes]:
         """name -> the module, of those that a machine uses and that are not built in. whole: see module.lean."""
         found = {}
-        wanted = set(EARLY_MODULES + LATE_MODULES)
         for directory, folders, files in os.walk(os.path.join(self.modules, "kernel")):
             folders.sort()
             for file in files:
                 name = file.split(".ko")[0].replace("-", "_")
-                if ".ko" in file and name in wanted:
+                if ".ko" in file and name in MODULES:
                     data = module.read(os.path.join(directory, file))
                     found[name] = data if whole else module.lean(data)
         return found

@@ -9,18 +9,26 @@ from pycontain.vm import agent
 from pycontain.vm.cpio import Member, archive
 from pycontain.vm.table import CALLS, Table
 
-EARLY_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_console")
-"""In this order: virtio needs virtio_ring. What they offer is how the host is heard."""
+EARLY_MODULES = {
+    "device": ("virtio_ring", "virtio", "virtio_mmio", "virtio_console"),
+    "pci": (
+        "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console",
+    ),
+}  # fmt: skip
+"""By the board's bus (qemu.Board), in this order: each needs those before. They are how the host is heard."""
 LATE_MODULES = (
     "libcrc32c", "erofs", "overlay", "virtio_blk", "failover", "net_failover", "virtio_net", "fuse",
 )  # fmt: skip
 """Loaded by the host once the agent listens. A kernel may have them built in; fuse may be missing."""
+MODULES = frozenset(LATE_MODULES).union(*EARLY_MODULES.values())
+"""All that may be needed."""
 PORT = b"/dev/vport0p1"
 O_RDWR = 2
 
 
-def build(modules: dict[str, bytes], port: bytes = PORT, early: Sequence[str] = EARLY_MODULES) -> bytes:
-    """The ramdisk's bytes. modules: name -> uncompressed .ko; port: where the host is heard."""
+def build(modules: dict[str, bytes], early: Sequence[str], port: bytes = PORT) -> bytes:
+    """The ramdisk's bytes. modules: name -> uncompressed .ko; early: those to load first, in order; port: where the
+    host is heard."""
     table = _first_table([name for name in early if name in modules], port)
     members = [
         Member(name, stat.S_IFDIR | 0o755) for name in (b"dev", b"proc", b"sys", b"modules", b"c", b"run")

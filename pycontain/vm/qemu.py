@@ -30,11 +30,31 @@ readable."""
 
 
 class Qemu(NamedTuple):
-    """path of the program; version "7.2.22"; source: how it was found, for people."""
+    """path of the program; version "7.2.22"; source: how it was found, for people; board: a key of BOARDS;
+    pvh: whether it can start an uncompressed kernel on that board."""
 
     path: str
     version: str
     source: str
+    board: str = "microvm"
+    pvh: bool = True
+
+
+class Board(NamedTuple):
+    """options: of -M, behind the name; bus: what its virtio devices' names end with; firmware: the file it needs;
+    pvh: the file that it needs to start an uncompressed kernel."""
+
+    options: str
+    bus: str
+    firmware: str
+    pvh: str
+
+
+BOARDS = {
+    "microvm": Board("acpi=on,pit=on,pic=on", "device", "bios-microvm.bin", "bios-microvm.bin"),
+    "q35": Board("smbus=off,sata=off,usb=off,vmport=off", "pci", "bios-256k.bin", "pvh.bin"),
+}
+"""The best first. q35 is what wheels of QEMU have firmware for; it boots some tenths of a second later."""
 
 
 class Boot(NamedTuple):
@@ -45,9 +65,10 @@ class Boot(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What a virtual machine is made of. memory: MiB; boot: None for one that goes on from a saved state;
-    forwards: (host address, host port, guest port, protocol)."""
+    """What a virtual machine is made of. board: a key of BOARDS; memory: MiB; boot: None for one that goes on from a
+    saved state; forwards: (host address, host port, guest port, protocol)."""
 
+    board: str
     accel: str
     memory: int
     cpus: int
@@ -65,7 +86,8 @@ def find() -> Qemu:
     for path, source in _candidates():
         version = version_of(path)
         if version is not None:
-            return Qemu(path, version, source)
+            board, pvh = choose_board(data_files(path))
+            return Qemu(path, version, source, board, pvh)
         tried.append(path)
     what = f"{', '.join(tried)} cannot be executed" if tried else f"there is no {PROGRAM}"
     raise MachineError(f"find QEMU: {what}", hint=HINT)
@@ -111,9 +133,33 @@ def version_of(path: str) -> str | None:
     return words[words.index("version") + 1]
 
 
+def choose_board(files: frozenset[str]) -> tuple[str, bool]:
+    """A key of BOARDS, and whether uncompressed kernels start on it. MachineError where QEMU has firmware for none."""
+    for name, board in BOARDS.items():
+        if board.firmware in files:
+            return name, board.pvh in files
+    wanted = " nor ".join(board.firmware for board in BOARDS.values())
+    raise MachineError(f"find QEMU: it has neither {wanted}", hint="on Debian: apt install seabios")
+
+
+def data_files(path: str) -> frozenset[str]:
+    """The names of what lies in the directories that QEMU looks for firmware in."""
+    try:
+        done = subprocess.run([path, "-L", "help"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return frozenset()
+    found: set[str] = set()
+    for directory in os.fsdecode(done.stdout).splitlines():
+        try:
+            found.update(os.listdir(directory))
+        except OSError:
+            continue
+    return frozenset(found)
+
+
 def command_line(program: str, machine: Machine) -> list[str]:
     """QEMU's arguments. The same devices in the same order for a template and for its clones."""
-    boot = machine.boot
+    boot, board = machine.boot, BOARDS[machine.board]
     share = "on" if machine.shared_ram else "off"
     if machine.accel == "kvm":
         accel, cpu = "kvm", "host"
@@ -129,16 +175,17 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if boot is None else "",
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
         "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
-        "-M", "microvm,acpi=on,pit=on,pic=on,memory-backend=ram",
+        "-M", f"{machine.board},{board.options},memory-backend=ram",
         *(() if boot is None else ("-kernel", boot.kernel, "-initrd", boot.initrd, "-append", COMMAND_LINE)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
         "-chardev", f"socket,id=control,fd={CONTROL_FD}",
-        "-device", "virtio-serial-device,max_ports=3", "-device", "virtserialport,chardev=control,name=control",
+        "-device", f"virtio-serial-{board.bus},max_ports=3", "-device", "virtserialport,chardev=control,name=control",
         "-chardev", f"socket,id=shares,fd={SHARES_FD}", "-device", "virtserialport,chardev=shares,name=shares",
         "-blockdev", f"driver=file,filename={_quote(machine.disk)},node-name=rootfile,read-only=on,locking=off",
         "-blockdev", "driver=raw,file=rootfile,node-name=root,read-only=on",
-        "-device", "virtio-blk-device,drive=root",
-        "-netdev", network, "-device", "virtio-net-device,netdev=net",
+        "-device", f"virtio-blk-{board.bus},drive=root",
+        "-netdev", network,
+        "-device", f"virtio-net-{board.bus},netdev=net" + (",romfile=" if board.bus == "pci" else ""),
         "-chardev", f"socket,id=qmp,fd={QMP_FD}", "-mon", "chardev=qmp,mode=control",
         *(("-incoming", "defer") if boot is None else ()),
     )  # fmt: skip

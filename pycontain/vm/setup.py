@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pycontain.errors import MachineError, PycontainError
 from pycontain.vm import accel, deb, guest_kernel, qemu
 from pycontain.vm.home import directory
-from pycontain.vm.initrd import EARLY_MODULES, LATE_MODULES
+from pycontain.vm.initrd import MODULES
 
 PACKAGE = "linux-image-cloud-amd64"
 
@@ -114,7 +114,6 @@ def fetch_kernel(home: str, say: Callable[[str], object]) -> str:
 
 def unpack_kernel(home: str, package: str) -> str:
     """Unpack a kernel package's kernel and the modules that machines use; its release."""
-    names = set(EARLY_MODULES + LATE_MODULES)
     releases = []
     with tempfile.TemporaryDirectory(dir=home) as scratch:
 
@@ -125,7 +124,7 @@ def unpack_kernel(home: str, package: str) -> str:
             folder, _, name = path.rpartition("/")
             if (
                 "/modules/" in folder + "/"
-                and name.split(".ko")[0].replace("-", "_") in names
+                and name.split(".ko")[0].replace("-", "_") in MODULES
                 and ".ko" in name
             ):
                 return os.path.join(scratch, "kernel", "modules", "kernel", name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pycontain.vm.running import Running
     from pycontain.vm.server import Server
 
-FORMAT = 2
+FORMAT = 3
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -125,6 +125,7 @@ def _describe(identity: str, running: Running) -> dict[str, Any]:
         "format": FORMAT,
         "id": identity,
         "record": record,
+        "board": made.board,
         "accel": made.accel,
         "memory": made.memory,
         "cpus": made.cpus,
@@ -185,7 +186,7 @@ async def restore(
         (f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or []
     )
     described = qemu.Machine(
-        kept["accel"], kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
+        kept["board"], kept["accel"], kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
         os.path.join(source, "disk"), () if fresh else forwards,
     )  # fmt: skip
     process = Process(program.path, described, os.path.join(run, "qemu.log"))

@@ -28,7 +28,7 @@ from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
-FORMAT = 6
+FORMAT = 7
 DISK_SIZE = 1 << 40
 """Bytes of the template's disk, almost all of it a hole. Its driver keeps that size; a clone's disk is shorter, and
 its file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
@@ -41,6 +41,7 @@ class Template(NamedTuple):
     directory: str
     kernel: str
     release: str
+    board: str
     accel: str
     memory: int
     cpus: int
@@ -52,7 +53,7 @@ class Template(NamedTuple):
     def machine(self, console: str, disk: str, forwards: tuple[Any, ...] = ()) -> qemu.Machine:
         """A clone's machine."""
         return qemu.Machine(
-            self.accel, self.memory, self.cpus, None, os.path.join(self.directory, "ram"), False, console, disk,
+            self.board, self.accel, self.memory, self.cpus, None, os.path.join(self.directory, "ram"), False, console, disk,
             forwards,
         )  # fmt: skip
 
@@ -64,6 +65,7 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
         FORMAT,
         program.version,
         program.path,
+        program.board,
         accel,
         memory,
         cpus,
@@ -76,7 +78,9 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
     found = _load(path)
     if found is not None:
         return found
-    image = await asyncio.to_thread(vmlinux.ensure, kernel.image, os.path.join(directory(root), "unpacked"))
+    image = kernel.image
+    if program.pvh:
+        image = await asyncio.to_thread(vmlinux.ensure, image, os.path.join(directory(root), "unpacked"))
     try:
         return await _boot(path, key, program, kernel, image, accel, memory, cpus)
     except MachineError as first:
@@ -125,12 +129,14 @@ async def _boot(
     begun = time.monotonic()
     modules = await asyncio.to_thread(kernel.load_modules, whole=whole_modules)
     with open(os.path.join(scratch, "initrd"), "wb") as file:
-        file.write(initrd.build(modules))
+        early = initrd.EARLY_MODULES[qemu.BOARDS[program.board].bus]
+        needed = {name: data for name, data in modules.items() if name in early + initrd.LATE_MODULES}
+        file.write(initrd.build(needed, early))
     disk = os.path.join(scratch, "disk")
     _write_disk(disk, os.path.join(scratch, "tree"))
     console = os.path.join(scratch, "console")
     machine = qemu.Machine(
-        accel, memory, cpus, qemu.Boot(image, os.path.join(scratch, "initrd")), f"/dev/fd/{qemu.RAM_FD}", True,
+        program.board, accel, memory, cpus, qemu.Boot(image, os.path.join(scratch, "initrd")), f"/dev/fd/{qemu.RAM_FD}", True,
         console, disk,
     )  # fmt: skip
     # a boot writes to a file on a disk a third slower than to memory
@@ -170,7 +176,7 @@ async def _boot(
         process.kill()
     os.unlink(os.path.join(scratch, "initrd"))
     template = Template(
-        key, path, kernel.image, kernel.release, accel, memory, cpus, signals,
+        key, path, kernel.image, kernel.release, program.board, accel, memory, cpus, signals,
         devices["net"], devices["disk"], time.monotonic() - begun,
     )  # fmt: skip
     with open(os.path.join(scratch, "template.json"), "w", encoding="utf-8") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 from machines import Pycontain, skip_without_machines
+
+from pycontain.vm import qemu
 
 pytestmark = pytest.mark.vm
 
@@ -322,3 +325,29 @@ def test_a_paused_machine_is_not_asked(pc: Pycontain) -> None:
     pc("unpause", "still", check=True)
     assert pc("exec", "still", "echo", "here").stdout == b"here\n"
     pc("rm", "-f", "still", check=True)
+
+
+@pytest.mark.parametrize("firmware", [["bios-256k.bin", "pvh.bin"], ["bios-256k.bin"]])
+def test_another_board_where_there_is_no_firmware_for_the_small_one(
+    firmware: list[str], tmp_path: Path
+) -> None:
+    """As in wheels of QEMU; without pvh.bin the guest unpacks its kernel itself."""
+    skip_without_machines()
+    program = tmp_path / "qemu"
+    for name in firmware:
+        (tmp_path / name).touch()
+    program.write_text(
+        f'#!/bin/sh\n[ "$*" = "-L help" ] && exec echo {tmp_path}\nexec {shutil.which(qemu.PROGRAM)} "$@"\n'
+    )
+    program.chmod(0o755)
+    other = Pycontain(tmp_path / "other")
+    other.env["PYCONTAIN_QEMU"] = str(program)
+    try:
+        assert b"0000:00:1f.0" in other.vm("--rm", "box", "ls", "/sys/bus/pci/devices", check=True).stdout
+        other.vm("-d", "--name", "pci", "box", "sleep", "100", check=True)
+        other("vm", "snapshot", "pci", "s", check=True)
+        other("vm", "clone", "s", "--name", "twin", check=True)
+        assert other("exec", "twin", "echo", "here").stdout == b"here\n"
+    finally:
+        other.end()
+    assert other.machines() == []

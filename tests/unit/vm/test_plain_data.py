@@ -20,7 +20,7 @@ GROUP = b"root:x:0:\nstaff:x:50:web\nvideo:x:60:\n"
 
 
 def test_qemus_command_line() -> None:
-    machine = qemu.Machine("tcg", 128, 1, qemu.Boot("/k", "/i"), "/ram,1", True, "/con", "/disk")
+    machine = qemu.Machine("microvm", "tcg", 128, 1, qemu.Boot("/k", "/i"), "/ram,1", True, "/con", "/disk")
     line = qemu.command_line("/q", machine)
     assert line[:2] == ["/q", "-nodefaults"]
     assert "memory-backend-file,id=ram,size=128M,mem-path=/ram,,1,share=on" in line
@@ -32,6 +32,36 @@ def test_qemus_command_line() -> None:
     devices = [word for flag, word in pairwise(line) if flag == "-device"]
     assert devices == [word for flag, word in pairwise(other) if flag == "-device"]
     assert "kvm" in qemu.command_line("/q", machine._replace(accel="kvm"))
+
+
+def test_a_q35_has_the_same_devices_on_pci() -> None:
+    machine = qemu.Machine("q35", "tcg", 128, 1, None, "/ram", False, "/con", "/disk")
+    line = qemu.command_line("/q", machine)
+    assert (
+        line[line.index("-M") + 1].startswith("q35,") and "memory-backend=ram" in line[line.index("-M") + 1]
+    )
+    devices = [word for flag, word in pairwise(line) if flag == "-device" and word.startswith("virtio-")]
+    assert [word.split(",")[0] for word in devices] == [
+        "virtio-serial-pci",
+        "virtio-blk-pci",
+        "virtio-net-pci",
+    ]
+    assert devices[2].endswith("romfile=")  # a wheel of QEMU has none
+
+
+def test_the_board_is_what_there_is_firmware_for(tmp_path: Path) -> None:
+    assert qemu.choose_board(frozenset({"bios-microvm.bin", "bios-256k.bin"})) == ("microvm", True)
+    assert qemu.choose_board(frozenset({"bios-256k.bin", "pvh.bin"})) == ("q35", True)
+    assert qemu.choose_board(frozenset({"bios-256k.bin"})) == ("q35", False)
+    with pytest.raises(MachineError, match="bios-256k"):
+        qemu.choose_board(frozenset())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pvh.bin").touch()
+    program = tmp_path / "qemu"
+    program.write_text(f'#!/bin/sh\n[ "$*" = "-L help" ] && echo {tmp_path}/data && echo /nonexistent\n')
+    program.chmod(0o755)
+    assert qemu.data_files(str(program)) == {"pvh.bin"}
+    assert qemu.data_files("/nonexistent") == frozenset()
 
 
 def test_users() -> None:
