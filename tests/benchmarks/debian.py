@@ -93,7 +93,7 @@ class Debian:
         )
         ours("import", str(tar), "debian:plain")
         ours("build", "-q", "-t", IMAGE, context)
-        ours("create", "--name", "debian", IMAGE)
+        ours("create", "--name", "debian", IMAGE, "true")
         archive = os.path.join(directory, "debian.tar")
         ours("export", "-o", archive, "debian")
         os.makedirs(self.root)
