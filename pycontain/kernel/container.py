@@ -21,7 +21,7 @@ from pycontain.kernel.unix import UnixSockets
 from pycontain.kernel.usage import Usage
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
-from pycontain.kernel.vfs.handles import HandlePool
+from pycontain.kernel.vfs.handles import HandlePool, open_files
 from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
@@ -48,6 +48,7 @@ class Container:
         self.root_fs = root_fs
         self.root_mount = Mount(root_fs, root_fs.root, source="overlay")
         self.root_mount.number = FIRST_MOUNT
+        self._watch_names(root_fs)
         self.root = Node(self.root_mount, root_fs.root)
         self.mounts: list[Mount] = [self.root_mount]
         self.mount_generation = 0
@@ -160,6 +161,7 @@ class Container:
     def attach(self, mount: Mount, point: Node, target: bytes) -> None:
         """Put a mount on a node; target: the node's path inside."""
         mount.parent, mount.below, mount.target = point.mount, point.inode, target
+        self._watch_names(mount.fs)
         if not mount.number:
             self._mount_number += 1
             mount.number = self._mount_number
@@ -167,6 +169,10 @@ class Container:
         if mount not in self.mounts:
             self.mounts.append(mount)
         self.mount_generation += 1
+
+    def _watch_names(self, fs: Filesystem) -> None:
+        if isinstance(fs, UnionFs):
+            fs.open_elsewhere = lambda: open_files(self.processes)
 
     def detach(self, mount: Mount) -> None:
         """Take a mount from its node; what it covered can be seen again."""

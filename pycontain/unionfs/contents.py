@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pycontain.unionfs.copying import copy_bytes
@@ -17,6 +17,7 @@ from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import HostFile, Inode, Stat
 from pycontain.unionfs.view import View, failure
 
+FIRST_TRIM = 4096  # files without a name that are remembered before it is asked which of them are open
 MOST_IN_MEMORY = 64 << 20  # bytes of a file that a full disk keeps out
 OPEN_FLAGS = (
     os.O_ACCMODE
@@ -40,6 +41,11 @@ class Contents(View):
         View.__init__(self, image, directory, journal=journal)
         self.by_host: dict[tuple[int, int], Inode] = {}  # by (st_dev, st_ino) of opened files of our own
         self._reached = (0, "")  # see reach()
+        self.nameless = 0  # files of by_host that have lost their name, at most
+        self._trim_at = FIRST_TRIM
+        self.open_elsewhere: Callable[[], set[tuple[int, int]]] | None = (
+            None  # (st_dev, st_ino) of what is open
+        )
         self._linkable: set[int] = set()  # files made without a name that may still get one
 
     def open(self, inode: Inode, flags: int) -> int:
@@ -52,6 +58,8 @@ class Contents(View):
                 fd = os.open(path, flags)
             host = os.fstat(fd)
             self.by_host[host.st_dev, host.st_ino] = inode
+            if self.nameless >= self._trim_at:
+                self._trim((host.st_dev, host.st_ino))
             return fd
         if write:
             self._copy_up(inode, keep=not flags & os.O_TRUNC)
@@ -95,6 +103,23 @@ class Contents(View):
             ctime,
         )
 
+    def _trim(self, newest: tuple[int, int]) -> None:
+        """Forget files that have no name and that nobody has open. One in flight through a socket may be among them:
+        it can still be read and written, only its owner and mode are the host's then."""
+        if self.open_elsewhere is None:
+            return
+        alive = self.open_elsewhere()
+        alive.add(newest)
+        self.nameless = 0
+        for key, inode in list(self.by_host.items()):
+            if inode.nlink == 0:
+                if key in alive:
+                    self.nameless += 1
+                else:
+                    del self.by_host[key]
+                    self._linkable.discard(inode.ino)
+        self._trim_at = max(FIRST_TRIM, 2 * self.nameless)
+
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
         """The inode whose backing file has this host identity."""
         found = self.by_host.get((dev, ino)) or self.image.by_host.get((dev, ino))
@@ -125,6 +150,7 @@ class Contents(View):
         inode.nlink = 0
         host = os.fstat(fd)
         self.by_host[host.st_dev, host.st_ino] = inode
+        self.nameless += 1
         if linkable:
             self._linkable.add(inode.ino)
         return inode, fd

@@ -266,6 +266,7 @@ class Tree(Contents):
         if inode.ino >= self.image.next_ino:
             self.changed.pop(inode.ino, None)
         if inode.content is None and inode.children is None:
+            self.nameless += 1
             try:
                 os.unlink(f"{self.files}/{inode.ino}")
             except FileNotFoundError:

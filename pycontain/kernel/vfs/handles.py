@@ -49,6 +49,23 @@ def directory(run_directory: str) -> str:
     return path
 
 
+def open_files(pids: Iterable[int]) -> set[tuple[int, int]]:
+    """(st_dev, st_ino) of everything that host processes have descriptors of."""
+    found: set[tuple[int, int]] = set()
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for name in names:
+            try:
+                info = os.stat(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue
+            found.add((info.st_dev, info.st_ino))
+    return found
+
+
 class Handle:
     """An open directory. entries: what getdents gives out, a snapshot since the last rewind, or None for the image's
     own; count: how many they are."""
@@ -109,18 +126,7 @@ class HandlePool:
 
     def _collect(self, pids: Iterable[int]) -> None:
         """Close what two collections have not seen: what is in flight between them comes to no harm."""
-        live: set[tuple[int, int]] = set()
-        for pid in pids:
-            try:
-                names = os.listdir(f"/proc/{pid}/fd")
-            except OSError:
-                continue
-            for name in names:
-                try:
-                    info = os.stat(f"/proc/{pid}/fd/{name}")
-                except OSError:
-                    continue
-                live.add((info.st_dev, info.st_ino))
+        live = open_files(pids)
         kept = 0
         for key, handle in list(self.open_handles.items()):
             if key in live:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from union_world import NOON, TarLayer, base_image, snapshot
 
+from pycontain.unionfs.contents import FIRST_TRIM
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.tree import RENAME_EXCHANGE, RENAME_NOREPLACE, Tree
 
@@ -286,3 +287,25 @@ def test_a_file_that_is_never_to_have_a_name_gets_none(tree: Tree) -> None:
     os.close(fd)
     assert os.listdir(tree.files) == []
     assert tree.changed == {}
+
+
+def test_files_that_nobody_has_open_are_forgotten(tree: Tree) -> None:
+    """However many come and go: a file without a name is remembered only as long as it is open somewhere."""
+    held: dict[tuple[int, int], int] = {}
+    tree.open_elsewhere = lambda: set(held)
+    kept = []
+    for number in range(2 * FIRST_TRIM + 10):
+        home = tree.walk(b"/home")
+        inode = tree.create(home, b"f", 0o600, 0, 0)
+        fd = tree.open(inode, os.O_RDWR)
+        if number % 1000 == 0:
+            info = os.fstat(fd)
+            held[info.st_dev, info.st_ino] = fd
+            kept.append((info.st_dev, info.st_ino, inode))
+        else:
+            os.close(fd)
+        tree.unlink(tree.walk(b"/home"), b"f")
+    assert len(tree.by_host) < FIRST_TRIM + 100
+    assert all(tree.by_descriptor(dev, ino) is inode for dev, ino, inode in kept)
+    for fd in held.values():
+        os.close(fd)
