@@ -28,7 +28,7 @@ CALLS: dict[str, int] = {
     "nanosleep": 35, "getpid": 39, "socket": 41, "clone": 56, "fork": 57, "execve": 59, "exit": 60, "wait4": 61,
     "kill": 62, "fcntl": 72, "fsync": 74, "ftruncate": 77, "getdents64": 217, "chdir": 80, "rename": 82, "mkdir": 83,
     "rmdir": 84, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89, "chmod": 90, "chown": 92,
-    "lchown": 94, "umask": 95, "setuid": 105, "setgid": 106, "setsid": 112, "setgroups": 116, "setresuid": 117,
+    "lchown": 94, "umask": 95, "setuid": 105, "setgid": 106, "getppid": 110, "setsid": 112, "setgroups": 116, "setresuid": 117,
     "setresgid": 119, "statfs": 137,
     "mknod": 133, "personality": 135, "pivot_root": 155, "prctl": 157, "setrlimit": 160, "chroot": 161, "sync": 162, "mount": 165,
     "umount2": 166, "reboot": 169, "sethostname": 170, "setxattr": 188, "lsetxattr": 189, "lgetxattr": 192,

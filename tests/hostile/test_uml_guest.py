@@ -231,16 +231,17 @@ def test_nothing_is_left_when_the_server_is_killed(pc: UmlPycontain) -> None:
     pc("rm", "-f", "orphan", check=True)
 
 
-def test_nothing_is_left_when_the_kernel_is_killed(pc: UmlPycontain) -> None:
+@pytest.mark.parametrize("victim", ["kernel", "reaper"])
+def test_nothing_is_left_when_one_of_them_is_killed(pc: UmlPycontain, victim: str) -> None:
     argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "uml", "box", "sh", "-c"]
     process = subprocess.Popen(
         [*argv, "echo up; sleep 1000"], env=pc.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    # the first is the reaper, the second the guard, the third the kernel
-    kernels = [pid for pid in pc.machines() if b"linux.uml" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(min(kernels), signal.SIGKILL)
+    name = {"kernel": b"linux.uml", "reaper": b"pycontain-uml"}[victim]
+    found = [pid for pid in pc.machines() if name in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(min(found), signal.SIGKILL)  # of those so called, the first that was started
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 137
     assert b"the machine ended" in errors

@@ -5,7 +5,7 @@ the kernel only if that ends in order, and a killed one leaves them behind. So t
 guest's agent is (a table of system calls), stand above it:
 
     reaper   inherits every orphan (PR_SET_CHILD_SUBREAPER), waits until it has no child any more, and ends
-      guard   once the pipe from us is closed or the kernel has ended, kills the kernel's process group
+      guard   once the pipe from us is closed, or the kernel or the reaper has ended, kills the kernel's process group
         kernel    leads a session with all that it starts
 
 We hold the other end of the pipe: when we end, the host's kernel closes it. The reaper's end is everyone's.
@@ -24,8 +24,8 @@ from pycontain.vm.table import CALLS, Table
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_SET_THP_DISABLE = 1, 15, 36, 41
 ADDR_NO_RANDOMIZE = 0x40000
-ALIVE, ENDED = 10, 11
-"""Descriptors of the guard: the pipe from us, and the kernel's process."""
+ALIVE, ENDED, REAPER = 10, 11, 12
+"""Descriptors of the guard: the pipe from us, the kernel's process, and the reaper's."""
 LIFTED = 300
 """From here on, our descriptors are not in the way of the numbers that they get in the program."""
 O_CLOEXEC = 0o2000000
@@ -55,13 +55,14 @@ def table(
     t.call("exit_group", 0)
 
     t.land(in_guard)
-    t.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    above = t.call("pidfd_open", t.call("getppid"), 0)
+    t.call("dup3", above, REAPER, O_CLOEXEC)
     kernel = t.call("fork")
     in_kernel = t.jump(agent.IF_ZERO, kernel.plus(0))
     opened = t.call("pidfd_open", kernel, 0)
     t.call("dup3", opened, ENDED, O_CLOEXEC)
-    watched = t.data(b"".join(fd.to_bytes(4, "little") + b"\1\0\0\0" for fd in (ALIVE, ENDED)))
-    t.call("ppoll", watched, 2, 0, 0, 0)
+    watched = t.data(b"".join(fd.to_bytes(4, "little") + b"\1\0\0\0" for fd in (ALIVE, ENDED, REAPER)))
+    t.call("ppoll", watched, 3, 0, 0, 0)
     group = t.operation(agent.NEGATE, 0, kernel)
     killed = t.call("kill", 0, int(signal.SIGKILL))
     group.words[1] = killed.argument(0)
@@ -93,7 +94,7 @@ def spawn(
 ) -> tuple[int, int]:
     """Start it; the reaper's process id, and our end of the pipe: closing it ends everything. MachineError.
 
-    descriptors: number in the program -> ours; program: one of those numbers, what is executed; 10 and 11 are the guard's own.
+    descriptors: number in the program -> ours; program: one of those numbers, what is executed; 10 to 12 are the guard's own.
     """
     alive_read, alive_write = os.pipe()
     made = os.memfd_create("warden")
