@@ -34,7 +34,7 @@ OWN_TEXT: dict[str, Callable[[Container], bytes]] = {
     "uptime": systemtext.uptime,
 }
 HOST_TEXT = ("vmstat", "filesystems", "swaps", "diskstats", "partitions", "devices", "interrupts", "softirqs",
-             "buddyinfo", "zoneinfo", "crypto", "consoles", "misc", "modules", "schedstat")  # fmt: skip
+             "buddyinfo", "zoneinfo", "crypto", "consoles", "misc", "schedstat")  # fmt: skip
 PRESSURE = (b"cpu", b"io", b"memory")
 # kept open and read again and again (top): their text must stay new
 LIVE = ("uptime", "loadavg", "stat", "meminfo")
