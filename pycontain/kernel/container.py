@@ -25,6 +25,7 @@ from pycontain.kernel.vfs.handles import HandlePool, open_files
 from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
+from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCache, path_of
 from pycontain.unionfs.inode import Stat
@@ -294,10 +295,8 @@ class Container:
 
 def birth_of(pid: int) -> bytes:
     """When a host process that is a zombie started, in ticks since boot; empty if there is no such zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except OSError:
+    text = host_file(pid, "stat")
+    if not text:
         return b""
     fields = text[text.rindex(b")") + 2 :].split()
     return fields[19] if fields[0] == b"Z" else b""

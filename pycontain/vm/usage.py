@@ -13,6 +13,7 @@ from typing import Any
 from pycontain.vm.processes import processes
 from pycontain.vm.running import Running
 from pycontain.vm.table import BUFFER, Table
+from pycontain.vm.uml.sharing import distinct
 
 NOTHING = dict.fromkeys(("pids", "received", "sent", "read", "written"), 0)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,7 +70,7 @@ async def row(identity: str, running: Running) -> dict[str, Any]:
         "id": identity,
         "time": time.monotonic_ns(),
         "cpu": sum(map(cpu_seconds, pids)),
-        "memory": sum(map(pss, pids)),
+        "memory": sum(map(pss, distinct(pids))),
         "memory_limit": machine.process.memory << 20,
     }
     if not machine.paused:

@@ -99,7 +99,7 @@ class Debian:
         os.makedirs(self.root)
         subprocess.run(["tar", "-xf", archive, "-C", self.root, "--numeric-owner"], check=True)
         if peer is not None:
-            peer("import", archive, IMAGE)
+            peer("import", archive, f"localhost/{IMAGE}")
 
     def inside(self, script: str, *options: str) -> str:
         """The output of a script in a container."""
@@ -131,4 +131,4 @@ class Debian:
     def podman(self, script: str) -> str:
         """... under podman."""
         assert self.peer is not None
-        return self.peer(*Podman.RUN, f"docker.io/library/{IMAGE}", "bash", "-c", script)
+        return self.peer(*Podman.RUN, f"localhost/{IMAGE}", "bash", "-c", script)
