@@ -25,6 +25,7 @@ from pycontain.kernel.vfs.handles import HandlePool, open_files
 from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
+from pycontain.kernel.vfs.overlayfs import OverlayFs
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCache, path_of
@@ -52,6 +53,7 @@ class Container:
         self._watch_names(root_fs)
         self.root = Node(self.root_mount, root_fs.root)
         self.mounts: list[Mount] = [self.root_mount]
+        self._overlays: list[Mount] = []
         self.mount_generation = 0
         self._mount_number = self.root_mount.number
         self.mounted = 0  # how many tmpfs were mounted inside
@@ -169,6 +171,8 @@ class Container:
         point.mount.covered[point.inode.ino] = mount
         if mount not in self.mounts:
             self.mounts.append(mount)
+            if isinstance(mount.fs, OverlayFs):
+                self._overlays.append(mount)
         self.mount_generation += 1
 
     def _watch_names(self, fs: Filesystem) -> None:
@@ -184,6 +188,8 @@ class Container:
     def unmount(self, mount: Mount) -> None:
         self.detach(mount)
         self.mounts.remove(mount)
+        if mount in self._overlays:
+            self._overlays.remove(mount)
 
     def discard(self, fs: Filesystem) -> None:
         """A file system that was mounted inside is not mounted any more, and nobody uses it."""
@@ -226,7 +232,7 @@ class Container:
             return node if current is node.inode else Node(node.mount, current)
         if not stat.S_ISREG(info.st_mode) and not stat.S_ISFIFO(info.st_mode):
             return None
-        for mount in self.mounts:
+        for mount in (*self._overlays, *self.mounts):  # a file of an overlay is one of its layers', too
             inode = mount.fs.by_descriptor(dev, ino)
             if inode is not None:
                 if inode.nlink == 0 and inode.content is None and info.st_nlink:

@@ -262,7 +262,7 @@ _REFUSED = {
 _PARTIAL = {
     "ioprio_get": "of a group or a user the answer is one process's",
     "ioprio_set": "of a group or a user one process is changed; no real-time class",
-    "mount": "tmpfs, proc, sysfs, devpts, bind and move; no overlay, no block devices; nothing propagates",
+    "mount": "tmpfs, proc, sysfs, devpts, overlay, bind and move; no block devices; nothing propagates",
     "umount2": "MNT_EXPIRE answers EAGAIN",
     "openat2": "O_CREAT together with RESOLVE_ flags answers EOPNOTSUPP",
     "renameat2": "RENAME_WHITEOUT answers EINVAL",

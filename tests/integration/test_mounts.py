@@ -12,10 +12,12 @@ import pytest
 from command_line import CommandLine
 
 BASE = "host/base"
-STEPS = Path(__file__).parent / "mount_steps.py"
+HERE = Path(__file__).parent
 
 
-def test_as_on_the_host(pycontain: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", ["mount_steps.py", "overlay_steps.py"])
+def test_as_on_the_host(pycontain: CommandLine, tmp_path: Path, steps: str) -> None:
+    program = HERE / steps
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root and unshare, to mount on the host in a namespace of its own")
     (tmp_path / "work").mkdir()
@@ -23,14 +25,14 @@ def test_as_on_the_host(pycontain: CommandLine, tmp_path: Path) -> None:
     # on a tmpfs: the file system of the test's directory may be anything
     script = 'mount -t tmpfs tmpfs "$1" && exec "$2" "$3" "$1"'
     host = subprocess.run(
-        [*words, script, "sh", str(tmp_path / "work"), sys.executable, str(STEPS)],
+        [*words, script, "sh", str(tmp_path / "work"), sys.executable, str(program)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     if "permission denied" in host.stderr.lower() or "not permitted" in host.stderr.lower():
         pytest.skip(f"cannot mount on this host: {host.stderr.strip()}")
     assert host.returncode == 0, host.stderr
     inside = pycontain(
-        *("run", "--rm", "--cap-add", "SYS_ADMIN", "--tmpfs", "/work", "-v", f"{STEPS}:/steps.py:ro"),
+        *("run", "--rm", "--cap-add", "SYS_ADMIN", "--tmpfs", "/work", "-v", f"{program}:/steps.py:ro"),
         *(BASE, "python3", "/steps.py", "/work"),
     )
     assert inside.stdout.splitlines() == host.stdout.replace(f"{tmp_path}/work", "/work").splitlines()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 from pycontain.kernel.abi import AT_FDCWD, S_IFDIR, S_IFMT
 from pycontain.kernel.container import Container
@@ -15,7 +16,8 @@ from pycontain.kernel.credentials import CAP_SYS_ADMIN
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Mount, Node
-from pycontain.kernel.vfs.tmpfs import mount_options, new_mounted
+from pycontain.kernel.vfs.overlayfs import OverlayFs
+from pycontain.kernel.vfs.tmpfs import FIRST_DEVICE, mount_options, new_mounted
 from pycontain.kernel.vfs.walk import path_of, resolve
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
@@ -23,6 +25,9 @@ MS_BIND, MS_MOVE, MS_REC = 4096, 8192, 16384
 MS_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20  # UNBINDABLE, PRIVATE, SLAVE, SHARED
 MNT_FORCE, MNT_DETACH, MNT_EXPIRE, UMOUNT_NOFOLLOW = 1, 2, 4, 8
 RESTRICTIONS = MS_NOSUID | MS_NODEV | MS_NOEXEC
+# options of overlayfs that say what is done anyway
+OVERLAY_DEFAULTS = (b"index=off", b"redirect_dir=off", b"redirect_dir=nofollow", b"metacopy=off", b"xino=off", b"xino=auto",
+                    b"nfs_export=off", b"volatile")  # fmt: skip
 LIMIT = 1000  # mounts of one container
 
 
@@ -50,7 +55,7 @@ def sys_mount(task: Task, a: tuple[int, ...]) -> int:
     else:
         kind = task.string(a[2]) if a[2] else b""
         data = task.string(a[4]) if a[4] else b""
-        _new(container, os.fsdecode(source), point, kind, data, flags)
+        _new(task, os.fsdecode(source), point, kind, data, flags)
     return 0
 
 
@@ -175,13 +180,18 @@ def _move(container: Container, mount: Mount, point: Node) -> None:
             inner.target = path_of(container.root, Node(inner.parent, inner.below))
 
 
-def _new(container: Container, source: str, point: Node, kind: bytes, data: bytes, flags: int) -> None:
+def _new(task: Task, source: str, point: Node, kind: bytes, data: bytes, flags: int) -> None:
+    container = task.process.container
     if point.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
     fs: Filesystem
     locked = False
     if kind in (b"tmpfs", b"ramfs"):
         fs = new_mounted(container, mount_options(data))
+    elif kind == b"overlay":
+        fs = _overlay(task, data)
+        if not fs.writable:
+            flags |= MS_RDONLY
     elif kind == b"proc" and container.proc_mount is not None:
         fs = container.proc_mount.fs
     elif kind == b"devpts":
@@ -196,3 +206,37 @@ def _new(container: Container, source: str, point: Node, kind: bytes, data: byte
     new = Mount(fs, fs.root, source=source or "none", read_only=bool(flags & MS_RDONLY) or locked)
     new.restrictions, new.locked = flags & RESTRICTIONS, locked
     _add(container, new, point)
+
+
+def _overlay(task: Task, data: bytes) -> OverlayFs:
+    """overlayfs's options: layers by their paths, the topmost first. Raises EINVAL for what it cannot do."""
+    found: dict[bytes, bytes] = {}
+    for word in filter(None, re.split(rb"(?<!\\),", data)):
+        name, _, value = word.partition(b"=")
+        if name in (b"lowerdir", b"upperdir", b"workdir"):
+            found[name] = value
+        elif word not in OVERLAY_DEFAULTS:
+            fail(errno.EINVAL)
+    lowers = [_layer(task, path) for path in re.split(rb"(?<!\\):", found.get(b"lowerdir", b""))]
+    upper = None
+    if b"upperdir" in found:
+        if b"workdir" not in found:
+            fail(errno.EINVAL)
+        upper, work = _layer(task, found[b"upperdir"]), _layer(task, found[b"workdir"])
+        if upper.mount is not work.mount or upper.inode.ino == work.inode.ino:
+            fail(errno.EINVAL)
+        if upper.mount.read_only:
+            fail(errno.EROFS)
+    elif len(lowers) < 2:
+        fail(errno.EINVAL)
+    task.process.container.mounted += 1
+    return OverlayFs(upper, lowers, os.makedev(0, FIRST_DEVICE + task.process.container.mounted))
+
+
+def _layer(task: Task, path: bytes) -> Node:
+    if not path:
+        fail(errno.EINVAL)
+    node = resolve(task, AT_FDCWD, re.sub(rb"\\(.)", rb"\1", path))
+    if node.inode.mode & S_IFMT != S_IFDIR:
+        fail(errno.ENOTDIR)
+    return node
