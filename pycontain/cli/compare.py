@@ -18,7 +18,7 @@ from pycontain.cli.options import UsageError
 @click.option("--html", "page", metavar="FILE", help="Write a page with plots and explanations.")
 @click.option("--repeat", default=5, show_default=True, help="How often starts are measured.")
 @click.option("--instances", default=10, show_default=True, help="How many run side by side for the memory.")
-@click.option("--only", multiple=True, metavar="KIND", help="host, container, machine or podman.")
+@click.option("--only", multiple=True, metavar="KIND", help="host, container, machine, uml or podman.")
 @click.option("--consolidate", metavar="SPEC", help="Pack the services of a file on hosts instead.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def compare(
@@ -34,13 +34,18 @@ def compare(
 ) -> None:
     """Run IMAGE as container, virtual machine and in every other way that works here, and compare.
 
-    Options of ours are taken anywhere before a --. Without COMMAND a program that ends at once is run, so that only the way there is measured.
+    Options of ours are taken anywhere before a --. Without COMMAND a program that prints a line and ends is run, so that only the way there is measured.
     """
     if consolidate is not None:
         _consolidate(consolidate, as_json)
         return
     if image is None:
         raise UsageError("compare: IMAGE is missing", hint="usage: pycontain compare IMAGE [COMMAND…]")
+    from pycontain.compare.subjects import KINDS
+
+    for kind in only:
+        if kind not in KINDS:
+            raise UsageError(f"compare: --only {kind}: not one of {', '.join(KINDS)}")
     if repeat < 1 or instances < 2:
         raise UsageError("compare: --repeat must be at least 1, --instances at least 2")
     from pycontain.compare.measure import compare as measure
@@ -53,10 +58,12 @@ def compare(
 
         if importlib.util.find_spec("matplotlib") is None:
             raise UsageError("compare: --html needs matplotlib", hint="pip install 'pycontain[plots]'")
-    with _progress(0 if quiet or not sys.stderr.isatty() else steps(repeat, image)) as step:
-        report = measure(
-            image, list(command), repeat=repeat, instances=instances, step=step, only=list(only) or None
-        )
+    from pycontain.compare.discovery import find
+
+    found, missing = find(image, only or KINDS)
+    total = 0 if quiet or not sys.stderr.isatty() else steps(len(found), repeat)
+    with _progress(total) as step:
+        report = measure(image, list(command), found, missing, repeat=repeat, instances=instances, step=step)
     if page is not None:
         from pycontain.compare.page import page as render
 

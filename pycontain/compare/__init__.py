@@ -3,6 +3,7 @@
 General layout:
 
     probe.py        a static program, generated, that times itself: CPU, system calls, fork+exec, files
+    discovery.py    which of the ways to run an image there are here; podman.py: how podman has to be called
     subjects.py     the ways to run an image, each a command line of what a user would type
     memory.py       what instances cost: proportional set size, disk
     measure.py      runs everything, interleaved and repeated -> Report

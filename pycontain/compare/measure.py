@@ -7,7 +7,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pycontain.compare import probe
@@ -22,7 +22,6 @@ from pycontain.compare.subjects import (
     Subject,
     pycontain,
     run,
-    subjects,
 )
 from pycontain.engine.engine import Engine
 from pycontain.errors import PycontainError
@@ -36,17 +35,16 @@ Step = Callable[[str], object]
 def compare(
     image: str,
     command: list[str],
+    found: Sequence[Subject],
+    missing: Sequence[str],
     *,
     repeat: int = 3,
     instances: int = INSTANCES,
     step: Step,
-    only: list[str] | None = None,
 ) -> Report:
-    """Measure. A subject that fails at something has the reason instead of a number."""
-    found, missing = subjects(image)
-    if only:
-        found = [s for s in found if s.kind in only]
-    rows = {s: Row(s.name, s.kind, s.accel, BOUNDARY[s.kind], {}, {}) for s in found}
+    """Measure what discovery.find() gave. A subject that fails at something has the reason instead of a number."""
+    found, missing = list(found), list(missing)
+    rows = {s: Row(s.name, s.kind, s.accel, BOUNDARY[s.kind], s.shown, {}, {}) for s in found}
     with tempfile.TemporaryDirectory(prefix="pycontain-compare-") as directory:
         _write_probes(directory)
         for subject in found:
@@ -75,15 +73,19 @@ def compare(
     return Report(image, command, [rows[s] for s in found], missing, _host())
 
 
-def steps(repeat: int, image: str) -> int:
-    """About how many steps there will be."""
-    count = len(subjects(image)[0])
+def steps(count: int, repeat: int) -> int:
+    """About how many steps there will be for so many subjects."""
     return count * (repeat + max(repeat // 2, 1) + 2) + 1
 
 
 def _write_probes(directory: str) -> None:
     os.chmod(directory, 0o755)
-    inside = {"measure": probe.measuring(), "exit": probe.exiting(), "wait": probe.waiting()}
+    inside = {
+        "measure": probe.measuring(),
+        "exit": probe.exiting(),
+        "greet": probe.greeting(),
+        "wait": probe.waiting(),
+    }
     for name, data in inside.items():
         with open(os.path.join(directory, name), "wb") as file:
             file.write(data)
@@ -106,7 +108,7 @@ def _try(row: Row, key: str, function: Callable[[], float]) -> None:
 
 def _argv(subject: Subject, directory: str, command: list[str]) -> list[str]:
     if subject.kind == HOST or not command:
-        return subject.argv(directory, program="exit")
+        return subject.argv(directory, program="greet")
     return subject.argv(directory, command=command)
 
 

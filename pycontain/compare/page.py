@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import json
 
-from pycontain.compare.plots import plots
-from pycontain.compare.report import METRICS, Report
+from pycontain.compare.plots import is_logarithmic, plots
+from pycontain.compare.report import METRICS, Report, Row
 from pycontain.compare.text import number
 
 STYLE = """
@@ -17,6 +17,12 @@ table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto;
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } dt { font-weight: 600; margin-top: .6rem; }
 """
+COMPARED = (
+    ("first", "the time to start is"),
+    ("memory_next", "the memory of each further instance"),
+    ("call", "the time of a system call"),
+)
+LOGARITHMIC = " The scale is logarithmic: one mark further is ten times as much."
 WORDS = (
     ("Shared kernel", "All containers ask the same kernel for files, memory and time. A start is little more than "
      "starting a program, and what one instance costs is little more than the program. What separates "
@@ -51,6 +57,7 @@ def page(report: Report) -> str:
         f"<p>The same image, run in different ways on the same host{f' (<code>{text(command)}</code>)' if command else ''}: "
         f"Linux {text(str(host.get('kernel')))}, {host.get('cpus')} CPUs, {text(str(host.get('time')))}. "
         "Bars are medians; dots are single measurements.</p>",
+        *(f"<p>{text(line)}</p>" for line in summary(report)),
         '<div class="wide">',
         _table(report),
         "</div>",
@@ -60,10 +67,16 @@ def page(report: Report) -> str:
             parts += [
                 f'<h2 id="{metric.key}">{text(metric.title[0].upper() + metric.title[1:])}</h2>',
                 f"<figure>{drawn[metric.key]}<figcaption>{text(metric.text)} "
-                f"{'Less is better.' if metric.better == 'less' else 'More is better.'}</figcaption></figure>",
+                f"{'Less is better.' if metric.better == 'less' else 'More is better.'}"
+                f"{LOGARITHMIC if is_logarithmic(metric, report) else ''}</figcaption></figure>",
             ]
     parts += ["<h2>What stands between the program and the host</h2><dl>"]
-    parts += [f"<dt>{text(row.name)}</dt><dd>{text(row.boundary)}</dd>" for row in report.rows]
+    parts += [
+        f"<dt>{text(row.name)}</dt><dd>{text(row.boundary)}"
+        + (f"<br><code>{text(row.shown)}</code>" if row.shown else "")
+        + "</dd>"
+        for row in report.rows
+    ]
     parts += ["</dl><h2>The words</h2><dl>"]
     parts += [f"<dt>{text(word)}</dt><dd>{text(meaning)}</dd>" for word, meaning in WORDS]
     parts += ["</dl>"]
@@ -77,6 +90,28 @@ def page(report: Report) -> str:
     data = json.dumps(report.to_json()).replace("<", "\\u003c")
     parts += [f'<script type="application/json" id="report">{data}</script>', "</body></html>", ""]
     return "\n".join(parts)
+
+
+def summary(report: Report) -> list[str]:
+    """What the numbers come to, in sentences; of containers and machines, where both were measured."""
+    container = next((row for row in report.rows if row.kind == "container"), None)
+    if container is None:
+        return []
+    lines = []
+    for row in report.rows:
+        if row.kind in ("machine", "uml"):
+            told = [
+                f"{words} {_times(own / theirs)}"
+                for key, words in COMPARED
+                if (own := row.value(key)) and (theirs := container.value(key))
+            ]
+            if told:
+                lines.append(f"Beside the container, {row.name}: {', '.join(told)}.")
+    return lines
+
+
+def _times(ratio: float) -> str:
+    return f"{number(ratio)} times as much" if ratio >= 1 else f"one part in {number(1 / ratio)}"
 
 
 def _table(report: Report) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pycontain.compare.report import METRICS, Metric, Report
+from pycontain.compare.report import METRICS, Metric, Report, Row
 from pycontain.compare.text import number
 from pycontain.errors import MachineError
 
@@ -34,24 +34,36 @@ def plots(report: Report) -> dict[str, str]:
         for metric in METRICS:
             rows = [row for row in report.rows if row.value(metric.key)]
             if rows:
-                found[metric.key] = _draw(Figure, metric, rows)
+                found[metric.key] = _draw(Figure, metric, report, rows)
     return found
 
 
-def _draw(figure_class: Any, metric: Metric, rows: list[Any]) -> str:
-    values = [row.value(metric.key) for row in rows]
+def is_logarithmic(metric: Metric, report: Report) -> bool:
+    """Whether the values are so far apart that the small ones would not be seen otherwise."""
+    values = [value for row in report.rows if (value := row.value(metric.key))]
+    return max(values) > 30 * min(values)
+
+
+def _draw(figure_class: Any, metric: Metric, report: Report, rows: list[Row]) -> str:
+    values = [row.value(metric.key) or 0.0 for row in rows]
     figure = figure_class(figsize=(7.2, 0.55 * len(rows) + 1.0), layout="constrained")
     axes = figure.subplots()
     names = [row.name for row in rows]
-    bars = axes.barh(names, values, color=[COLOURS.get(row.kind, "#444444") for row in rows], height=0.6)
-    axes.bar_label(bars, [f" {number(v)} {metric.unit}" for v in values])
-    for place, row in enumerate(rows):
-        if len(row.values[metric.key]) > 1:
-            axes.plot(
-                row.values[metric.key], [place] * len(row.values[metric.key]), "k.", markersize=3, alpha=0.6
-            )
-    if max(values) > 30 * min(values):
+    axes.barh(names, values, color=[COLOURS.get(row.kind, "#444444") for row in rows], height=0.6)
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+        measured = row.values[metric.key]
+        if len(measured) > 1:
+            axes.plot(measured, [place] * len(measured), "k.", markersize=3, alpha=0.6)
+        axes.annotate(
+            f"{number(value)} {metric.unit}",
+            (max(measured), place),  # behind the dots
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    if is_logarithmic(metric, report):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.invert_yaxis()
     axes.margins(x=0.18)
     axes.set_xlabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)

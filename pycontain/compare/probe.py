@@ -24,6 +24,8 @@ PIECE = 1 << 16
 FILE_SIZE = 16 << 20
 PATH = b"/.pycontain-probe"
 EXIT_PATH = b"/.pycontain-exit"
+INSIDE = {"measure": PATH, "exit": EXIT_PATH, "greet": b"/.pycontain-greet", "wait": b"/.pycontain-wait"}
+"""Where each program is in an instance."""
 CLOCK_GETTIME, GETPPID = 228, 110
 
 
@@ -39,6 +41,14 @@ class Times(NamedTuple):
 def exiting() -> bytes:
     """A program that ends at once with 0."""
     table = Table(agent.START)
+    table.call("exit_group", 0)
+    return agent.elf(table.layout())
+
+
+def greeting() -> bytes:
+    """A program that prints a line and ends."""
+    table = Table(agent.START)
+    table.call("write", 1, table.data(b"ready\n\0\0"), 6)
     table.call("exit_group", 0)
     return agent.elf(table.layout())
 

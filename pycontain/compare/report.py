@@ -41,12 +41,13 @@ METRICS = (
 
 
 class Row(NamedTuple):
-    """One way to run the image. values: metric key -> every measured value; failures: metric key -> reason."""
+    """One way to run the image. shown: the command line before the program; values: metric key -> every measured value; failures: metric key -> reason."""
 
     name: str
     kind: str
     accel: str
     boundary: str
+    shown: str
     values: dict[str, list[float]]
     failures: dict[str, str]
 
@@ -79,6 +80,7 @@ class Report(NamedTuple):
                     "kind": row.kind,
                     "accel": row.accel,
                     "boundary": row.boundary,
+                    "command": row.shown,
                     "median": {m.key: row.value(m.key) for m in METRICS},
                     "values": row.values,
                     "failures": row.failures,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from math import floor, log10
+
 from pycontain.compare.report import METRICS, Report
 
 
 def number(value: float | None) -> str:
-    """Three significant digits; a dash where there is nothing."""
+    """Three significant digits, two of what is very small; a dash where there is nothing."""
     if value is None:
         return "-"
     if value >= 1000:
         return f"{value:,.0f}"
     if value >= 100:
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+    if value >= 0.01 or value <= 0:
+        return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+    return f"{value:.{1 - floor(log10(value))}f}"
 
 
 def table(report: Report) -> str:
@@ -35,6 +39,8 @@ def table(report: Report) -> str:
     ]
     out += ["", "the boundary between guest and host:"]
     out += [f"  {row.name}: {row.boundary}" for row in report.rows]
+    out += ["", "how each was run:"]
+    out += [f"  {row.name}: {row.shown or 'its own program, directly'}" for row in report.rows]
     problems = [
         f"  {row.name}, {key}: {reason}" for row in report.rows for key, reason in row.failures.items()
     ]

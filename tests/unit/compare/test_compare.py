@@ -32,9 +32,25 @@ memory_peak = 600
 
 def report() -> Report:
     rows = [
-        Row("host", "host", "", "none", {"first": [0.002], "cpu": [100.0]}, {}),
-        Row("container", "container", "", "a kernel", {"first": [0.06, 0.07, 0.05], "cpu": [99.0]}, {}),
-        Row("machine (TCG)", "machine", "tcg", "a <CPU>", {"first": [0.3]}, {"cpu": "it broke"}),
+        Row("host", "host", "", "none", "", {"first": [0.002], "cpu": [100.0]}, {}),
+        Row(
+            "container",
+            "container",
+            "",
+            "a kernel",
+            "pycontain run --rm hello",
+            {"first": [0.06, 0.07, 0.05], "cpu": [99.0]},
+            {},
+        ),
+        Row(
+            "machine (TCG)",
+            "machine",
+            "tcg",
+            "a <CPU>",
+            "pycontain run",
+            {"first": [0.3]},
+            {"cpu": "it broke"},
+        ),
     ]
     return Report(
         "hello", ["true"], rows, ["podman: not installed"], {"kernel": "6.1", "cpus": 2, "time": "now"}
@@ -52,8 +68,11 @@ def test_the_table_tells_numbers_boundaries_and_what_is_missing() -> None:
     text = table(report())
     assert "start to first output (s)" in text and "0.060" in text
     assert "a kernel" in text and "podman: not installed" in text and "it broke" in text
-    assert [number(v) for v in (None, 0.1234, 1.234, 12.34, 123.4, 12345.0)] == [
+    assert [number(v) for v in (None, 0.0, 0.00032, 0.0052, 0.1234, 1.234, 12.34, 123.4, 12345.0)] == [
         "-",
+        "0.000",
+        "0.00032",
+        "0.0052",
         "0.123",
         "1.23",
         "12.3",
@@ -67,6 +86,8 @@ def test_the_page_is_one_file() -> None:
     from pycontain.compare.page import page
 
     text = page(report())
+    assert "Beside the container, machine (TCG): the time to start is 5.00 times as much." in text
+    assert text.count("The scale is logarithmic") == 1  # 2 ms to 300 ms
     assert text.count("<svg") == 2 and "a &lt;CPU&gt;" in text
     assert "src=" not in text and "@import" not in text
 
