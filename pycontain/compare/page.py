@@ -6,7 +6,7 @@ import html
 import json
 
 from pycontain.compare.plots import is_logarithmic, plots
-from pycontain.compare.report import METRICS, Report, Row
+from pycontain.compare.report import METRICS, Report
 from pycontain.compare.text import number
 
 STYLE = """
