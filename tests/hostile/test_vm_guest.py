@@ -145,6 +145,17 @@ def test_a_guest_that_floods(pc: Pycontain) -> None:
 
 
 @pytest.mark.vm
+def test_a_guest_that_writes_to_the_agents_ports(pc: Pycontain) -> None:
+    """Its root may make any device there is; both ports are open already, and open to nobody else."""
+    script = (
+        "for n in 1 2; do read d < /sys/class/virtio-ports/vport0p$n/dev; busybox mknod /p$n c ${d%:*} ${d#*:};"
+        " echo garbage > /p$n; done; echo $((6*7))"
+    )
+    done = pc.vm("--rm", "box", "sh", "-c", script)
+    assert done.stdout == b"42\n" and done.stderr.count(b"busy") == 2, done.stderr
+
+
+@pytest.mark.vm
 def test_nothing_is_left_when_the_client_is_killed(pc: Pycontain) -> None:
     argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "sleep", "1000"]
     process = subprocess.Popen(argv, env=pc.env)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 sys.path.insert(0, os.path.dirname(__file__))
 from machines import Pycontain, skip_without_machines
@@ -167,16 +171,48 @@ def test_the_life_of_a_machine(pc: Pycontain, tmp_path: Path) -> None:
     pc("rm", "one", check=True)
 
 
+def top_layer(pc: Pycontain, image: str) -> list[tuple[object, ...]]:
+    """Every member of an image's last layer, but for the times."""
+    with tarfile.open(fileobj=io.BytesIO(pc("save", image, check=True).stdout)) as archive:
+
+        def read(name: str) -> bytes:
+            file = archive.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        last = json.loads(read("manifest.json"))[0]["Layers"][-1]
+        data = read(last)
+        if data.startswith(b"\x28\xb5\x2f\xfd"):
+            data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+        with tarfile.open(fileobj=io.BytesIO(data)) as layer:
+            return [
+                (
+                    m.name,
+                    m.type,
+                    m.mode,
+                    m.uid,
+                    m.gid,
+                    m.linkname,
+                    m.size,
+                    m.isreg() and layer.extractfile(m).read(),
+                )  # type: ignore[union-attr]
+                for m in layer
+            ]
+
+
 def test_a_machines_changes_make_the_same_layer_as_a_containers(pc: Pycontain) -> None:
     script = "mkdir -p /d/e; echo hi > /d/e/f; ln -s e /d/l; ln /d/e/f /d/h; rm /bin/wc; echo y >> /etc/motd"
     changes = []
+    layers = []
     for runtime in (["--runtime", "vm"], []):
         pc("run", *runtime, "--name", "made", "box", "sh", "-c", script, check=True)
         changes.append(sorted(pc("diff", "made").stdout.splitlines()))
         pc("commit", "made", "made", check=True)
         pc("rm", "made", check=True)
+        layers.append(top_layer(pc, "made"))
         assert pc.vm("--rm", "made", "cat", "/d/h", "/etc/motd").stdout == b"hi\ny\n"
     assert changes[0] == changes[1]
+    assert layers[0] == layers[1]
     assert b"D /bin/wc" in changes[0]
 
 
