@@ -10,6 +10,7 @@ General layout:
     output.py        tables, JSON lines and templates: how every listing is printed
     layer_display.py what pull and push show of their layers
     units.py         sizes and ages as Docker words them
+    ps_columns.py    what `top CONTAINER [ps OPTIONS]` shows
     terminal.py      raw mode and window sizes
     <verb>.py        parse, call the engine, print
 

@@ -17,6 +17,8 @@ General layout:
     attach.py       this process's input, output and signals <-> a session
     execute.py      a further program in a running container
     stop.py         stop, kill, wait
+    stats.py        what containers use
+    update.py       other limits for a container
     logs.py         what it has printed
     files.py        a container's tree for cp, diff, export and commit
     copy.py         cp: tar streams in and out

@@ -5,5 +5,6 @@ __main__.py   the kernel process; server.py, session.py, streams.py: what client
 kernel.py     containers, tasks, life-cycle; container.py, task.py, credentials.py
 table.py      every system call and what happens to it; calls/ the functions
 vfs/          mounts, path resolution, file systems
+limits.py     memory, processors, tasks; cgroup.py: where the host keeps them; usage.py, load.py, stats.py: figures
 setup.py      from a specification to a container; loader.py from a path to a program
 """

@@ -200,7 +200,7 @@ class Limits:
             # as soon as what is left could be used up, but never so often that looking costs more than 5 %
             delay = min(delay, max(MEMORY_LEAST, 20 * cost, (self.memory - used) / FASTEST))
         else:
-            delay = MEMORY_IDLE
+            delay = MEMORY_IDLE - time.monotonic() % MEMORY_IDLE  # all containers at the same moment
         container.kernel.loop.later(delay, self._look_at_memory)
 
     def _kill_one(self) -> None:
