@@ -1,8 +1,13 @@
-"""The load of a container: how many of its tasks run or wait for a processor, averaged over 1, 5 and 15 minutes."""
+"""The load of a container: how many of its tasks run or wait for a processor, averaged over 1, 5 and 15 minutes.
+
+It is looked at from the first time that somebody asks: most containers never do, and fifty that look every five
+seconds would be the kernel's only work. What was before is taken to have been even.
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.usage import host_file_or_nothing
@@ -15,34 +20,39 @@ DECAY = tuple(math.exp(-INTERVAL / (60 * minutes)) for minutes in (1, 5, 15))
 
 
 class LoadAverage:
-    """averages: over 1, 5 and 15 minutes. A container that has not run meanwhile costs a microsecond to look at."""
+    """See the module. A container that has not run meanwhile costs a microsecond to look at."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        self.averages = [0.0, 0.0, 0.0]
-        self._used = -1.0
+        self._averages: list[float] | None = None
+        self._used = 0.0
 
-    def start(self) -> None:
-        """Begin to look, until the last process has gone."""
-        self._container.kernel.loop.later(INTERVAL, self._look)
+    def averages(self) -> list[float]:
+        """Over 1, 5 and 15 minutes."""
+        if self._averages is None:
+            age = max((time.time_ns() - self._container.started_at) / 1e9, 1e-3)
+            self._used = self._container.usage.cpu_seconds()
+            even = self._used / age
+            self._averages = [even * (1 - decay ** (age / INTERVAL)) for decay in DECAY]
+            self._container.kernel.loop.later(INTERVAL, self._look)
+        return self._averages
 
     def _look(self) -> None:
         if not self._container.processes:
             return
         used = self._container.usage.cpu_seconds()
-        if self._used < 0 or used != self._used:
+        if used != self._used:
             # a task in a call that the kernel answers seems to sleep: what the processors did is the least there was
-            done = (used - self._used) / INTERVAL if self._used >= 0 else 0.0
-            self.add(max(sum(running_tasks(self._container)), done))
+            self.add(max(sum(running_tasks(self._container)), (used - self._used) / INTERVAL))
         else:
             self.add(0)
         self._used = used
-        self.start()
+        self._container.kernel.loop.later(INTERVAL, self._look)
 
     def add(self, active: float) -> None:
         """One sample."""
-        self.averages = [
-            value * decay + active * (1 - decay) for value, decay in zip(self.averages, DECAY, strict=True)
+        self._averages = [
+            value * decay + active * (1 - decay) for value, decay in zip(self.averages(), DECAY, strict=True)
         ]
 
 

@@ -73,7 +73,6 @@ class Session:
             kernel.platform.launch(launch, adopt)
             if init:
                 limits.watch()
-                container.load.start()
         except BaseException:
             for output in self.outputs:
                 output.close()

@@ -123,7 +123,7 @@ def uptime(container: Container) -> bytes:
 
 def loadavg(container: Container) -> bytes:
     """Averages of the container's own tasks (load.py)."""
-    averages = container.load.averages
+    averages = container.load.averages()
     running, _ = running_tasks(container)
     last = max(container.processes, default=0)
     return b"%.2f %.2f %.2f %d/%d %d\n" % (
@@ -144,7 +144,7 @@ def sysinfo(container: Container) -> bytes:
     total = values["MemTotal"]
     if container.limits.memory == total:
         total += os.sysconf("SC_PAGE_SIZE")
-    loads = [int(value * LOAD_SCALE) for value in container.load.averages]
+    loads = [int(value * LOAD_SCALE) for value in container.load.averages()]
     return SYSINFO.pack(
         int(age(container)) + 1, *loads, total, values["MemFree"], values["Shmem"], values["Buffers"],
         values["SwapTotal"], values["SwapFree"], min(container.usage.tasks(), 0xFFFF), 0, 0, 1,

@@ -116,7 +116,8 @@ def test_sysinfo_agrees(limited: Container) -> None:
     assert len(systemtext.sysinfo(limited)) == 112
     assert total == LIMIT + os.sysconf("SC_PAGE_SIZE")
     assert free == LIMIT - limited.usage.memory().total
-    assert (buffers, swap, loads) == (0, 0, [0, 0, 0])
+    assert (buffers, swap) == (0, 0)
+    assert max(loads) < 1 << 16
     assert 0 < up < 60
 
 
