@@ -13,6 +13,8 @@ from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_
 
 import msgpack
 
+from pycontain.errors import KernelError
+
 # _socket and the name below: the socket and typing modules would cost every command several milliseconds
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,11 +76,14 @@ def receive(sock: socket, size: int = 1 << 18, *, wait: bool = True) -> tuple[by
     return data, fds
 
 
+_HINT = "PYCONTAIN_RUNTIME_DIR or XDG_RUNTIME_DIR names another place"
+
+
 def runtime_directory(store_root: str) -> str:
     """Where the kernel of a store has its socket: private to the user, short enough for a socket's name.
 
     $PYCONTAIN_RUNTIME_DIR, else $XDG_RUNTIME_DIR/pycontain, else /tmp/pycontain-UID, and below that a digest of the
-    store's path. Raises PermissionError if somebody else owns it.
+    store's path. Raises KernelError if it cannot be made, or if somebody else owns it.
     """
     from _blake2 import blake2b  # hashlib would load OpenSSL
 
@@ -89,10 +94,13 @@ def runtime_directory(store_root: str) -> str:
         base = os.path.join(xdg or "", "pycontain") if writable else f"/tmp/pycontain-{os.getuid()}"
     path = os.path.join(base, blake2b(os.fsencode(os.path.realpath(store_root)), digest_size=6).hexdigest())
     for directory in (base, path):
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        info = os.stat(directory, follow_symlinks=False)
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            info = os.stat(directory, follow_symlinks=False)
+        except OSError as error:
+            raise KernelError(f"make runtime directory {directory}: {error.strerror}", hint=_HINT) from None
         if info.st_uid != os.getuid():
-            raise PermissionError(f"{directory} belongs to another user")
+            raise KernelError(f"use runtime directory {directory}: it belongs to another user", hint=_HINT)
     if info.st_mode & 0o077:
         os.chmod(path, 0o700)
     return path

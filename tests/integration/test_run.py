@@ -206,3 +206,12 @@ def test_datagrams_to_a_socket_of_the_host(pycontain: CommandLine, tmp_path: Pat
         )
         pycontain("run", "--rm", "-v", f"{tmp_path}/log:/dev/log", BASE, "python3", "-c", program)
         assert {log.recv(100).strip(b"\0") for _ in range(2)} == {b"<12>by connect", b"by sendto"}
+
+
+def test_a_runtime_directory_that_cannot_be_made(pycontain: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = pycontain(
+        "run", "--rm", BASE, "true", code=125, env={"PYCONTAIN_RUNTIME_DIR": str(tmp_path / "file" / "x")}
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert "PYCONTAIN_RUNTIME_DIR" in done.stderr and "Not a directory" in done.stderr
