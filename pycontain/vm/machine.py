@@ -73,6 +73,10 @@ class Machine:
         self._hold = 0
         self._go_on = asyncio.Event()
         self._go_on.set()
+        self._serve_on = asyncio.Event()
+        self._serve_on.set()
+        self._parked = asyncio.Event()
+        """The shares are held, too, and every request that was taken is answered."""
         loop = asyncio.get_running_loop()
         loop.add_reader(process.pidfd, self._host_process_ended)
 
@@ -98,12 +102,17 @@ class Machine:
         self._hold += 1
         self._go_on.clear()
         await self.exchange(Table())
+        if self._serving is not None:  # after the first agent, which may have waited for a file of a share
+            self._serve_on.clear()
+            await self.files.exchange(Table())  # ends its poll
+            await self._parked.wait()
 
     def resume(self) -> None:
         """The opposite of quiet()."""
         self._hold -= 1
         if not self._hold:
             self._go_on.set()
+            self._serve_on.set()
 
     # -- programs
 
@@ -317,6 +326,13 @@ class Machine:
             table = Table()
             for fd, answer in answers:
                 table.call("write", fd, table.data(answer), len(answer))
+            if not self._serve_on.is_set():
+                answers = []
+                await self.files.send(table)
+                self._parked.set()
+                await self._serve_on.wait()
+                self._parked.clear()
+                continue
             watched = [(agent.CONTROL, POLLIN), *((fd, POLLIN) for fd in self.shares)]
             polled = table.data(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
             table.call("ppoll", polled, len(watched), 0, 0, 0)

@@ -15,6 +15,9 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pycontain.errors import MachineError
 
 HEADER = struct.Struct("<IIQQIIII")
 REQUEST_SIZE = (1 << 17) + 4096
@@ -38,6 +41,14 @@ class _Node:
         self.lookups = 1
 
 
+class _File(NamedTuple):
+    """An open file; flags: those to open it with again."""
+
+    fd: int
+    node: int
+    flags: int
+
+
 class Share:
     """path: the directory. answer() takes a request and gives the reply, None where there is to be none."""
 
@@ -47,7 +58,9 @@ class Share:
         self._nodes: dict[int, _Node] = {1: _Node(fd, (info.st_dev, info.st_ino))}
         self._by_key = {(info.st_dev, info.st_ino): 1}
         self._next = 2
-        self._files: dict[int, int] = {}
+        self._files: dict[int, _File] = {}
+        self._next_file = 1
+        self._path = path
         self._lists: dict[int, list[bytes]] = {}
         self._read_only = read_only
         self._uid, self._gid = os.geteuid(), os.getegid()
@@ -63,10 +76,59 @@ class Share:
         """Let go of everything."""
         for node in self._nodes.values():
             os.close(node.fd)
-        for fd in self._files.values():
-            os.close(fd)
+        for file in self._files.values():
+            os.close(file.fd)
         self._nodes.clear()
         self._files.clear()
+
+    # -- snapshots
+
+    def state(self) -> dict[str, Any]:
+        """What the guest's kernel has been told, as plain data, for restored()."""
+        root = os.readlink(self._name_of(1))
+        nodes = []
+        for number, node in self._nodes.items():
+            path = os.readlink(self._name_of(number))
+            if number != 1 and path.startswith(root + "/"):  # others have been moved away or removed
+                nodes.append([number, path[len(root) + 1 :], node.lookups, *node.key])
+        return {
+            "path": self._path,
+            "read_only": self._read_only,
+            "nodes": nodes,
+            "files": [[handle, file.node, file.flags] for handle, file in self._files.items()],
+            "lists": [[handle, [os.fsdecode(n) for n in names]] for handle, names in self._lists.items()],
+            "next": [self._next, self._next_file],
+        }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Share:
+        """A share whose guest goes on where it was. What is not there any more, or is another file by now, is stale.
+        MachineError where the directory itself is not there."""
+        try:
+            share = cls(state["path"], read_only=state["read_only"])
+        except OSError as error:
+            raise MachineError(f"share {state['path']} again: {error.strerror}") from None
+        for number, path, lookups, *key in state["nodes"]:
+            try:
+                fd = _reach(share._fd(1), os.fsencode(path))
+            except OSError:
+                continue
+            info = os.fstat(fd)
+            if [info.st_dev, info.st_ino] != key:
+                os.close(fd)
+                continue
+            node = share._nodes[number] = _Node(fd, (info.st_dev, info.st_ino))
+            node.lookups = lookups
+            share._by_key[node.key] = number
+        for handle, number, flags in state["files"]:
+            try:
+                fd = os.open(share._name_of(number), flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            except OSError:
+                continue
+            share._files[handle] = _File(fd, number, flags)
+        share._lists = {handle: [os.fsencode(n) for n in names] for handle, names in state["lists"]}
+        share._next, share._next_file = state["next"]
+        return share
 
     def answer(self, request: bytes) -> bytes | None:
         """The reply's bytes. What the guest gets wrong is answered with an error number."""
@@ -149,7 +211,7 @@ class Share:
             del self._nodes[number]
             self._by_key.pop(node.key, None)
 
-    def _path(self, node: int) -> str:
+    def _name_of(self, node: int) -> str:
         return f"/proc/self/fd/{self._fd(node)}"
 
     # -- operations: each takes the node and the request's body, and returns the reply's
@@ -174,7 +236,7 @@ class Share:
         (valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _) = (
             struct.unpack_from("<IIQQQQQQIIIIIIII", body)
         )
-        path = self._path(node)
+        path = self._name_of(node)
         info = os.fstat(self._fd(node))
         if valid & 8:
             if not stat.S_ISREG(info.st_mode):
@@ -253,12 +315,14 @@ class Share:
     def _link(self, node: int, body: bytes) -> bytes:
         (old,) = struct.unpack_from("<Q", body)
         name = self._name(body[8:])
-        os.link(self._path(old), name, dst_dir_fd=self._fd(node), follow_symlinks=True)
+        os.link(self._name_of(old), name, dst_dir_fd=self._fd(node), follow_symlinks=True)
         return self._entry(node, name)
 
-    def _opened(self, fd: int) -> bytes:
-        self._files[fd] = fd
-        return struct.pack("<QII", fd, 0, 0)
+    def _opened(self, fd: int, node: int, flags: int) -> bytes:
+        handle = self._next_file
+        self._next_file += 1
+        self._files[handle] = _File(fd, node, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        return struct.pack("<QII", handle, 0, 0)
 
     def _open(self, node: int, body: bytes) -> bytes:
         (flags,) = struct.unpack_from("<I", body)
@@ -267,7 +331,7 @@ class Share:
         if self._read_only and (flags & os.O_ACCMODE or flags & os.O_TRUNC):
             raise OSError(errno.EROFS, "")
         flags &= _OPEN_FLAGS & ~os.O_APPEND  # the guest's kernel says where to write
-        return self._opened(os.open(self._path(node), flags | os.O_CLOEXEC | os.O_NONBLOCK))
+        return self._opened(os.open(self._name_of(node), flags | os.O_CLOEXEC | os.O_NONBLOCK), node, flags)
 
     def _create(self, node: int, body: bytes) -> bytes:
         flags, mode, umask, _ = struct.unpack_from("<IIII", body)
@@ -288,36 +352,37 @@ class Share:
         except BaseException:
             os.close(fd)
             raise
-        return entry + self._opened(fd)
+        (number,) = struct.unpack_from("<Q", entry)
+        return entry + self._opened(fd, number, flags)
 
     def _read(self, node: int, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
-        return os.pread(self._files[handle], min(size, MAX_WRITE), offset)
+        return os.pread(self._files[handle].fd, min(size, MAX_WRITE), offset)
 
     def _write(self, node: int, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
-        written = os.pwrite(self._files[handle], body[40 : 40 + size], offset)
+        written = os.pwrite(self._files[handle].fd, body[40 : 40 + size], offset)
         return struct.pack("<II", written, 0)
 
     def _release(self, node: int, body: bytes) -> bytes:
         (handle,) = struct.unpack_from("<Q", body)
-        os.close(self._files.pop(handle))
+        os.close(self._files.pop(handle).fd)
         return b""
 
     def _fsync(self, node: int, body: bytes) -> bytes:
         (handle,) = struct.unpack_from("<Q", body)
-        os.fsync(self._files[handle])
+        os.fsync(self._files[handle].fd)
         return b""
 
     def _statfs(self, node: int, body: bytes) -> bytes:
-        info = os.statvfs(self._path(1))
+        info = os.statvfs(self._name_of(1))
         return struct.pack(
             "<QQQQQIIII24x", info.f_blocks, info.f_bfree, info.f_bavail, info.f_files, info.f_ffree,
             info.f_bsize, info.f_namemax, info.f_frsize, 0,
         )  # fmt: skip
 
     def _opendir(self, node: int, body: bytes) -> bytes:
-        names = [b".", b"..", *sorted(os.fsencode(name) for name in os.listdir(self._path(node)))]
+        names = [b".", b"..", *sorted(os.fsencode(name) for name in os.listdir(self._name_of(node)))]
         handle = max(self._lists, default=0) + 1
         if handle > LIMIT:
             raise OSError(errno.ENFILE, "")
@@ -341,3 +406,15 @@ class Share:
         (handle,) = struct.unpack_from("<Q", body)
         self._lists.pop(handle, None)
         return b""
+
+
+def _reach(root: int, path: bytes) -> int:
+    """A descriptor (O_PATH) of what lies there, no link followed on the way. OSError."""
+    fd = os.dup(root)
+    for name in path.split(b"/"):
+        try:
+            below = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = below
+    return fd

@@ -27,13 +27,14 @@ from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
 from pycontain.vm.process import Process
 from pycontain.vm.session import Session
+from pycontain.vm.share import Share
 from pycontain.vm.syncing import Changes
 
 if TYPE_CHECKING:
     from pycontain.vm.running import Running
     from pycontain.vm.server import Server
 
-FORMAT = 3
+FORMAT = 4
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -79,11 +80,6 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
     machine = running.machine
     if not isinstance(machine.process, Process):
         raise MachineError(f"make snapshot {tag}: User-Mode Linux cannot be saved", hint="--runtime vm can")
-    if machine.shares:
-        raise MachineError(
-            f"make snapshot {tag}: the machine shares directories with this host",
-            hint="start it without -v DIRECTORY",
-        )
     begun = time.monotonic()
     try:
         await machine.quiet()
@@ -136,6 +132,7 @@ def _describe(identity: str, running: Running) -> dict[str, Any]:
         "passwd": os.fsdecode(machine.passwd),
         "group": os.fsdecode(machine.group),
         "own_machine_id": machine.own_machine_id,
+        "shares": [[fd, share.state()] for fd, share in machine.shares.items()],
         "sessions": [
             {
                 "pid": s.pid,
@@ -205,7 +202,11 @@ async def restore(
         machine.passwd, machine.group = os.fsencode(kept["passwd"]), os.fsencode(kept["group"])
         machine.own_machine_id = bool(kept["own_machine_id"])
         machine.hostname = os.fsencode(spec["hostname"] if fresh else kept["hostname"])
+        for fd, share in kept["shares"]:
+            machine.shares[int(fd)] = Share.restored(share)
         await _wake(machine, fresh)
+        if machine.shares:
+            machine.serve_shares()
         for row in kept["sessions"]:
             machine.sessions.append(_session(row, spec, log))
     except BaseException:

@@ -387,3 +387,44 @@ def test_another_board_where_there_is_no_firmware_for_the_small_one(
     finally:
         other.end()
     assert other.machines() == []
+
+
+def test_a_snapshot_of_a_machine_that_shares_a_directory(pc: Pycontain, tmp_path: Path) -> None:
+    """Open files go on where they were; what has gone from the host meanwhile is stale."""
+    (tmp_path / "lines").write_text("one\ntwo\nthree\n")
+    (tmp_path / "kept").write_text("")
+    (tmp_path / "gone").write_text("gone\n")
+    script = (
+        "exec 3<lines 4>kept 5<gone; read l <&3; echo first $l;"
+        " while :; do if read n < /tmp/ask; then read l <&3; echo next $l; echo $n $l >&4;"
+        " read g <&5 || echo stale; rm /tmp/ask; fi 2>/dev/null; sleep 0.1; done"
+    )
+    pc.vm(
+        "-d",
+        "--name",
+        "sharing",
+        "-v",
+        f"{tmp_path}:/share",
+        "-w",
+        "/share",
+        "box",
+        "sh",
+        "-c",
+        script,
+        check=True,
+    )
+    until(lambda: b"first one" in pc("logs", "sharing").stdout)
+    pc("vm", "snapshot", "sharing", "shared", check=True)
+    (tmp_path / "gone").unlink()
+    pc("vm", "clone", "shared", "--name", "twin", check=True)
+    for name in ("sharing", "twin"):
+        pc("exec", name, "sh", "-c", f"echo {name} > /tmp/ask", check=True)
+        until(lambda name=name: b"next two" in pc("logs", name).stdout)  # type: ignore[misc]
+    until(lambda: b"stale" in pc("logs", "twin").stdout)
+    assert pc("exec", "twin", "cat", "/share/lines").stdout == b"one\ntwo\nthree\n"
+    assert b"twin two" in (tmp_path / "kept").read_bytes()
+    pc("rm", "-f", "sharing", "twin", check=True)
+    os.rename(tmp_path, tmp_path.with_name("elsewhere"))
+    done = pc("vm", "clone", "shared")
+    assert done.returncode == 125 and b"No such file" in done.stderr
+    pc("vm", "rm", "shared", check=True)

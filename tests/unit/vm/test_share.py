@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import struct
 from collections.abc import Iterator
@@ -163,4 +164,32 @@ def test_a_read_only_share(place: Path) -> None:
         guest.open(node, os.O_RDWR)
     with refused(errno.EROFS):
         guest.open(node, os.O_TRUNC)
+    share.close()
+
+
+def test_a_share_goes_on_after_a_snapshot(guest: Guest, place: Path) -> None:
+    shared = place / "shared"
+    (shared / "dir/deep").write_text("deep")
+    (shared / "other").write_text("other")
+    deep = guest.lookup(b"deep", guest.lookup(b"dir"))
+    handle = guest.open(deep, os.O_RDWR | os.O_TRUNC)
+    guest.ask(WRITE, deep, struct.pack("<QQI20x", handle, 0, 4) + b"kept")
+    node, other = guest.lookup(b"file"), guest.lookup(b"other")
+    state = json.loads(json.dumps(guest.share.state()))
+    (shared / "other").unlink()
+    (shared / "file").rename(shared / "old")
+    (shared / "file").symlink_to("../secret")  # another file of the same name
+    share = Share.restored(state)
+    again = Guest(share)
+    assert again.read(deep, handle) == b"kept"  # not emptied a second time
+    for gone in (node, other):
+        with refused(errno.ESTALE):
+            again.ask(GETATTR, gone)
+    assert again.lookup(b"old") not in (1, node, other, deep)
+    (shared / "dir").rename(shared / "moved")
+    (shared / "dir").symlink_to(place)
+    share.close()
+    share = Share.restored(state)
+    with refused(errno.ESTALE):  # no link is followed on the way
+        Guest(share).ask(GETATTR, deep)
     share.close()
