@@ -12,7 +12,7 @@ General layout:
     accel.py                    whether KVM really works: measured
     template.py                 a machine booted once, cloned copy-on-write for every start
     channel.py guest.py         the conversation with the agent; what is said to set up a container in a guest
-    machine.py session.py       a running machine, and the programs in it
+    machine.py session.py       a running machine, and the programs in it; mounting.py: its container's root
     upper.py syncing.py share.py  changed files brought home; host directories served to the guest (FUSE)
     snapshot.py                 running machines saved, restored, cloned, moved
     uml/                        the same under User-Mode Linux, a kernel that is a process of the host

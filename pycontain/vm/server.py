@@ -28,7 +28,8 @@ from pycontain.vm import rootfs
 from pycontain.vm.cloner import Cloner
 from pycontain.vm.connection import Connection, report
 from pycontain.vm.feed import Feed, feed_terminal
-from pycontain.vm.machine import Machine, set_up
+from pycontain.vm.machine import Machine
+from pycontain.vm.mounting import set_up
 from pycontain.vm.running import Running
 from pycontain.vm.session import Session
 from pycontain.vm.syncing import Changes
