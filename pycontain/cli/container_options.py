@@ -9,7 +9,7 @@ from pycontain.engine.options import ContainerOptions
 _NETWORK = "containers share the host's network for now: a port is reachable as it is"
 _LIMITS = "there are --memory, --cpus, --cpuset-cpus, --pids-limit and --ulimit"
 _LIMIT_OPTIONS = (
-    "memory-reservation memory-swap memory-swappiness cpu-count cpu-percent cpu-period cpu-quota "
+    "memory-reservation memory-swappiness cpu-count cpu-percent cpu-period cpu-quota "
     "cpu-rt-period cpu-rt-runtime cpuset-mems oom-score-adj "
     "blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops "
     "storage-opt io-maxbandwidth io-maxiops"
@@ -21,7 +21,17 @@ _HEALTH_OPTIONS = (
 _PRIVILEGE_OPTIONS = "security-opt device device-cgroup-rule gpus sysctl userns"
 _OTHER_OPTIONS = "annotation cgroup-parent cgroupns ipc isolation log-driver log-opt pid uts"
 _PRIVILEGE = "there are --cap-add, --cap-drop and --privileged"
-_LIMIT_KEYS = ("memory", "cpus", "cpuset_cpus", "pids_limit", "ulimit", "cap_add", "cap_drop", "privileged")
+_LIMIT_KEYS = (
+    "memory",
+    "memory_swap",
+    "cpus",
+    "cpuset_cpus",
+    "pids_limit",
+    "ulimit",
+    "cap_add",
+    "cap_drop",
+    "privileged",
+)
 
 CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("add-host", "", LIST, "Add a line to /etc/hosts", "HOST:IP"),
@@ -77,6 +87,7 @@ CONTAINER_OPTIONS: tuple[Option, ...] = (
     Option("mac-address", "", LATER, "", instead=_NETWORK),
     Option("domainname", "", LATER, ""),
     Option("memory", "m", VALUE, "Memory, with a suffix k, m or g", "SIZE"),
+    Option("memory-swap", "", VALUE, "Memory and swap: as much as --memory, for swap counts", "SIZE"),
     *(Option(name, "", LATER, "", instead=_LIMITS) for name in _LIMIT_OPTIONS.split()),
     Option("cpu-shares", "c", LATER, "", instead=_LIMITS),
     Option("blkio-weight", "", LATER, "", instead=_LIMITS),

@@ -18,6 +18,12 @@ def limit_options(verb: str, values: Values, options: ContainerOptions) -> None:
         if 0 < size < LEAST_MEMORY:
             raise UsageError(f"{verb}: --memory {memory}: the least is 6m")
         options.limits["memory"] = size
+    swap = values.text("memory_swap")
+    if swap is not None and parse_size(swap) != options.limits.get("memory"):
+        raise UsageError(
+            f"{verb}: --memory-swap {swap}: only the value of --memory is there yet",
+            hint="what is swapped out counts against --memory",
+        )
     cpus = values.text("cpus")
     if cpus is not None:
         try:

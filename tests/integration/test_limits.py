@@ -29,6 +29,14 @@ def test_memory(pycontain: CommandLine) -> None:
     assert state["HostConfig"]["Memory"] == 60 << 20
 
 
+def test_memory_and_swap(pycontain: CommandLine) -> None:
+    """Swap counts against --memory, so that is the one value of --memory-swap that can be kept."""
+    words = ["-m", "64m", "--memory-swap", "64m", "host/base", "cat", "/sys/fs/cgroup/memory.swap.max"]
+    assert pycontain("run", "--rm", *words).stdout == "0\n"
+    words[3] = "128m"
+    assert "--memory-swap 128m" in pycontain("run", "--rm", *words, code=125).stderr
+
+
 def test_cpus(pycontain: CommandLine) -> None:
     done = pycontain("run", "--rm", "--cpus", "0.25", "host/base", "python3", "-c", BUSY)
     assert float(done.stdout) < 1.2  # 0.5 s, and twice that for a busy machine
@@ -54,7 +62,7 @@ def test_capabilities(pycontain: CommandLine) -> None:
 def test_what_makes_no_sense(pycontain: CommandLine) -> None:
     for option, value in (
         ("--ulimit", "nofile=x"), ("--ulimit", "nothing=1"), ("--cpus", "many"), ("--cpuset-cpus", "a"),
-        ("--cpuset-cpus", "999"), ("--memory", "1k"), ("--cap-add", "fly"), ("--pids-limit", "few"),
+        ("--cpuset-cpus", "999"), ("--memory-swap", "1g"), ("--memory", "1k"), ("--cap-add", "fly"), ("--pids-limit", "few"),
     ):  # fmt: skip
         done = pycontain("run", "--rm", option, value, "host/base", "true", code=125)
         assert len(done.stderr.strip().splitlines()) == 1

@@ -32,7 +32,7 @@ def test_busy_and_full(pycontain: CommandLine, container: Callable[..., str]) ->
     while "ready" not in pycontain("logs", name).stdout:
         time.sleep(0.05)
     found = row(pycontain, "burner")
-    assert 30 < percent(found["CPUPerc"]) < 65
+    assert 15 < percent(found["CPUPerc"]) < 65  # 50 on a machine that has nothing else to do
     assert found["MemUsage"].endswith(" / 128MiB")
     assert 64 < float(found["MemUsage"].split("MiB")[0]) < 80
     assert 50 < percent(found["MemPerc"]) < 63

@@ -18,10 +18,11 @@ def used(pycontain: CommandLine, name: str) -> float:
 
 
 def test_processor_time(pycontain: CommandLine, container: Callable[..., str]) -> None:
-    name = container("--name", "changing", "--cpus", "0.2", "host/base", "python3", "-c", BUSY)
-    assert used(pycontain, name) < 40
+    name = container("--name", "changing", "--cpus", "0.1", "host/base", "python3", "-c", BUSY)
+    first = used(pycontain, name)
+    assert first < 25
     assert pycontain("update", "--cpus", "0.7", "changing").stdout == "changing\n"
-    assert used(pycontain, name) > 45
+    assert used(pycontain, name) > first + 10  # 70 on a machine that has nothing else to do
     pycontain("update", "--cpus", "0.1", name)
     time.sleep(0.5)
     assert used(pycontain, name) < 25
