@@ -82,9 +82,9 @@ def test_figures_move(pycontain: CommandLine, container: Callable[..., str]) -> 
     """memory.current grows with what a program takes, cpu.stat with what it computes, and throttling is told."""
     program = (
         "import sys, time\nx = bytearray(80 << 20)\nprint('ready', flush=True)\n"
-        "while time.process_time() < 1: pass\nprint('done', flush=True)\ntime.sleep(1000)"
+        "while time.process_time() < 0.5: pass\nprint('done', flush=True)\ntime.sleep(1000)"
     )
-    name = container("-m", "200m", "--cpus", "0.5", "host/base", "python3", "-c", program)
+    name = container("-m", "200m", "--cpus", "0.1", "host/base", "python3", "-c", program)
     while "done" not in pycontain("logs", name).stdout:
         time.sleep(0.1)
 
@@ -93,7 +93,7 @@ def test_figures_move(pycontain: CommandLine, container: Callable[..., str]) -> 
 
     assert 80 << 20 < int(read("memory.current")) < 110 << 20
     stat = dict(line.split() for line in read("cpu.stat").splitlines())
-    assert 1_000_000 <= int(stat["usage_usec"]) < 2_000_000
+    assert 500_000 <= int(stat["usage_usec"]) < 2_000_000
     assert int(stat["nr_throttled"]) > 3
     assert int(stat["throttled_usec"]) > 300_000
     assert int(stat["nr_periods"]) >= int(stat["nr_throttled"])
