@@ -86,7 +86,11 @@ def test_killed_again_and_again(world: World) -> None:
             time.sleep(0.05 + number * 0.06)
             running = children_of(kernel)
             os.kill(kernel, signal.SIGKILL)
-            client.wait(timeout=30)
+            try:
+                client.wait(timeout=5)
+            except subprocess.TimeoutExpired:  # on a busy machine: it had not asked yet, and has started another one
+                world.cli("kernel", "stop")
+                client.wait(timeout=30)
         deadline = time.monotonic() + 10
         while any(alive(pid) for pid in running):
             assert time.monotonic() < deadline
