@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 from array import array
 from typing import TYPE_CHECKING
@@ -74,8 +73,11 @@ class Datagrams:
             fail(errno.ENFILE)
         end.setblocking(False)
         relay = self._relays[ino] = Relay(end, ino)
-        self._loop.register(end.fileno(), lambda events: self._ready(relay, events))
+        self._listen(relay)
         return relay
+
+    def _listen(self, relay: Relay) -> None:
+        self._loop.register(relay.end.fileno(), lambda events: self._ready(relay))
 
     def find(self, ino: int) -> Relay | None:
         return self._relays.get(ino)
@@ -113,7 +115,7 @@ class Datagrams:
             else:
                 other.peer = None  # it still receives
 
-    def _ready(self, relay: Relay, events: int) -> None:
+    def _ready(self, relay: Relay) -> None:
         for _ in range(AT_ONCE):
             if relay.gone:
                 return
@@ -129,7 +131,8 @@ class Datagrams:
                 )  # a message without a byte does not pass a pair: the program has closed its end
                 return
             if not self._pass_on(relay, data, descriptors):
-                self._loop.poll.modify(relay.end.fileno(), 0)
+                # not only without interest in it: that its other end is closed would be told all the same
+                self._loop.unregister(relay.end.fileno())
                 self._loop.later(RETRY, lambda: self._again(relay))
                 return
 
@@ -157,7 +160,7 @@ class Datagrams:
         if not self._pass_on(relay, data, descriptors):
             self._loop.later(RETRY, lambda: self._again(relay))
         elif not relay.gone:
-            self._loop.poll.modify(relay.end.fileno(), select.EPOLLIN)
+            self._listen(relay)
 
 
 def _send(end: socket.socket, data: bytes, descriptors: list[int]) -> None:

@@ -88,7 +88,9 @@ def test_killed_again_and_again(world: World) -> None:
             os.kill(kernel, signal.SIGKILL)
             try:
                 client.wait(timeout=5)
-            except subprocess.TimeoutExpired:  # on a busy machine: it had not asked yet, and has started another one
+            except (
+                subprocess.TimeoutExpired
+            ):  # on a busy machine: it had not asked yet, and has started another one
                 world.cli("kernel", "stop")
                 client.wait(timeout=30)
         deadline = time.monotonic() + 10

@@ -58,7 +58,7 @@ def test_exhaustion(world: World, kind: str) -> None:
     "limit", [["--pids-limit", "100"], ["--ulimit", "nproc=100"]], ids=["pids", "ulimit"]
 )
 def test_fork_bomb(world: World, limit: list[str]) -> None:
-    """Bounded by the host, too (see worlds.bounded): what is tested is the option, and that others are served."""
+    """Bounded by the host, too (see worlds.bound): what is tested is the option, and that others are served."""
     bomb = ["run", "-d", "--name", "bomb", *limit, "host/base", "sh", "-c", "f() { f | f & }; f; sleep 30"]
     world.cli(*bomb)
     try:

@@ -19,11 +19,26 @@ from pathlib import Path
 from command_line import CommandLine
 
 USER = 61234  # an ordinary user, who owns nothing else
-TASKS = 1000  # that the attacks may have at most, whatever becomes of the kernel under test: see bounded()
+PROGRAMS_UID = 65534  # who the programs of a kernel run by root are
+TASKS = 1000  # that the attacks may have at most, whatever becomes of the kernel under test: see bound()
 PROGRAMS = Path(__file__).parent / "programs"
 
 
-class UserCommandLine(CommandLine):
+class BoundedCommandLine(CommandLine):
+    """`pycontain` under a bound of processes: for it, the kernel that it starts, and all that runs there."""
+
+    tasks = 0
+
+    @property
+    def program(self) -> list[str]:
+        return ["prlimit", f"--nproc={self.tasks}:{self.tasks}", *self.unbounded]
+
+    @property
+    def unbounded(self) -> list[str]:
+        return super().program
+
+
+class UserCommandLine(BoundedCommandLine):
     """`pycontain` as another user calls it."""
 
     def __init__(self, root: str, python: str, wrapper: str = "") -> None:
@@ -33,18 +48,17 @@ class UserCommandLine(CommandLine):
         self._wrapper = [python, wrapper] if wrapper else []
 
     @property
-    def program(self) -> list[str]:
+    def unbounded(self) -> list[str]:
         who = as_user() if os.geteuid() == 0 else []
         return [*who, *self._wrapper, self._python, "-m", "pycontain"]
 
 
-def bounded() -> None:
-    """Let nothing that is started from here on make more than TASKS processes more than its user has now.
+def bound(uid: int) -> int:
+    """How many processes a user may have who may have TASKS more than now.
 
-    The bound is the host's (RLIMIT_NPROC) and inherited by the kernel under test and all that it runs. It does not
-    rest on anything that is tested here: an attack that goes wrong must not take the machine along.
+    The bound is the host's (RLIMIT_NPROC) and inherited. It does not rest on anything that is tested here: an attack
+    that goes wrong must not take the machine along.
     """
-    uid = 65534 if os.geteuid() == 0 else os.geteuid()  # who the programs of a kernel run by root are
     present = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -53,8 +67,7 @@ def bounded() -> None:
         except OSError:
             continue  # it has ended meanwhile
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    most = present + TASKS if hard == resource.RLIM_INFINITY else min(present + TASKS, hard)
-    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    return present + TASKS if hard == resource.RLIM_INFINITY else min(present + TASKS, hard)
 
 
 def as_user() -> list[str]:
@@ -112,7 +125,7 @@ class World:
         if name != "root" and os.geteuid() == 0:
             python = python_for_user()
             assert python is not None
-            self.cli: CommandLine = UserCommandLine(root, python, str(wrapper))
+            self.cli: BoundedCommandLine = UserCommandLine(root, python, str(wrapper))
             self.cli.environment["PYTHONPATH"] = python_path()
             subprocess.run(["chown", "-R", f"{USER}:{USER}", str(directory)], check=True)
             self.uid = USER
@@ -120,16 +133,14 @@ class World:
             self.cli = UserCommandLine(root, sys.executable, str(wrapper))
             self.uid = os.geteuid()
         else:
-            self.cli = CommandLine(root)
+            self.cli = BoundedCommandLine(root)
             self.uid = os.geteuid()
         self.cli.environment["PYCONTAIN_RUNTIME_DIR"] = str(directory / "run")
         self.cli.environment["HOME"] = str(directory)
-        bounded()
+        self.cli.tasks = bound(PROGRAMS_UID if self.uid == 0 else self.uid)
         limits = self.cli("run", "--rm", "host/base", "cat", "/proc/self/limits").stdout
-        bound = next(line for line in limits.splitlines() if line.startswith("Max processes")).split()[2:4]
-        assert bound == [str(resource.getrlimit(resource.RLIMIT_NPROC)[0])] * 2, (
-            f"attacks are not bounded: {bound}"
-        )
+        found = next(line for line in limits.splitlines() if line.startswith("Max processes")).split()[2:4]
+        assert found == [str(self.cli.tasks)] * 2, f"attacks are not bounded: {found}"
 
     def compiled(self, name: str) -> str:
         """The path inside of a program in C. Raises FileNotFoundError without a compiler."""

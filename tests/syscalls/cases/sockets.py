@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 
 from probe import (
     ALICE,
@@ -607,3 +608,27 @@ def scatter_and_gather() -> None:
     fcntl.ioctl(b, termios.FIONREAD, value)
     print(value[0])
     until(lambda: True)
+
+
+@case
+def datagrams_of_who_has_gone() -> None:
+    """Messages that wait for room in a full queue arrive, even if their sender has ended."""
+    server = socket.socket(UNIX, DGRAM)
+    server.bind("dgram")
+
+    def sender(number: int) -> None:
+        mine = socket.socket(UNIX, DGRAM)
+        mine.connect("dgram")
+        for i in range(60):
+            mine.send(b"%d %03d" % (number, i) + bytes(1000))
+
+    pids = [spawn(sender, number) for number in range(8)]
+    got = []
+    for _ in range(480):
+        got.append(server.recv(2000)[:5])
+        if len(got) % 40 == 0:
+            time.sleep(0.01)
+    for number in range(8):
+        mine = [m for m in got if m.startswith(b"%d" % number)]
+        print(number, mine == [b"%d %03d" % (number, i) for i in range(60)])
+    print([waited(pid) for pid in pids])
