@@ -74,6 +74,7 @@ class Container:
         self.sockets = UnixSockets()
         self.datagrams = Datagrams(kernel.loop)
         self.paused = False
+        self.rebooted = 0  # the signal that reboot(2) ends it with
         self._zombies: dict[int, tuple[Process, bytes]] = {}
         self.limits = Limits(self, {})
         self.usage = Usage(self)

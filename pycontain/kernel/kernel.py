@@ -135,6 +135,7 @@ class Kernel:
         process.container.bury(process)
         if process is process.container.init:
             self.kill_all(process.container)
+            status = process.container.rebooted or status
         self.on_exit(process, status)
 
     def kill_all(self, container: Container) -> None:

@@ -132,5 +132,8 @@ class Platform(Protocol):
 
     def kill(self, pid: int, tid: int | None, signal: int) -> None: ...
 
+    def awaited(self, task: Any) -> int:
+        """The signals that a task waits for in sigtimedwait(2), as the call has them: 1 << (number - 1); else 0."""
+
     def flooded(self, pid: int) -> bool:
         """Has it had so many signals without a call in between that it may not get to do anything else?"""

@@ -65,10 +65,12 @@ def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
     if group < 0:
         fail(errno.EINVAL)
     container = task.process.container
-    find(task, pid)
+    process = find(task, pid)
     if pid != 1 and group != 1:
         return NATIVE  # scalars: nothing can change between this look and the call
     init = container.init
+    if init is not None and process is task.process is not init and os.getpgid(process.pid) == init.pid:
+        return 0  # it is in the first process's group already
     if pid == 1 and init is not task.process:
         fail(errno.ESRCH)  # not the caller's child
     if init is None or container.outside(pid or container.inside(task.process.pid)) != init.pid:
@@ -109,7 +111,9 @@ def _heeded(target: Process, signum: int) -> bool:
     for line in host_file(target.pid, "status").splitlines():
         if line.startswith((b"SigCgt:", b"SigBlk:")) and int(line.split()[1], 16) >> (signum - 1) & 1:
             return True
-    return False
+    # the host does not show what sigtimedwait(2) waits for as blocked
+    task = target.threads.get(target.pid)
+    return task is not None and bool(target.container.kernel.platform.awaited(task) >> (signum - 1) & 1)
 
 
 def _flooded(task: Task, target: Process) -> bool:

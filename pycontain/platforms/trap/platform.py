@@ -306,6 +306,17 @@ class TrapPlatform:
         else:
             host.tgkill(pid, tid, signum)
 
+    def awaited(self, task: Any) -> int:
+        traced = self._tasks[task.tid]
+        try:
+            with open(f"/proc/{traced.tid}/syscall", "rb") as file:
+                words = file.read().split()  # the call's number and arguments, or "running"
+            if len(words) < 2 or words[0] != b"%d" % arch.NUMBERS["rt_sigtimedwait"]:
+                return 0
+            return int.from_bytes(traced.read(int(words[1], 16), 8), "little")
+        except (OSError, OverflowError):
+            return 0
+
     def flooded(self, pid: int) -> bool:
         traced = self._tasks.get(pid)
         return traced is not None and self._signals.flooded(traced)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +82,49 @@ def test_java(either: DebianUser) -> None:
     out = either.sh("java -XshowSettings:system -version", timeout=60)
     assert "17." in out
     assert "OpenJDK 64-Bit Server VM" in out
+
+
+def test_java_compiles_and_runs(either: DebianUser) -> None:
+    """Eclipse's compiler, itself in Java, and a program with threads, processes, sockets, mappings and a hook."""
+    out = either.sh(
+        "mkdir /j; cd /j; cat > Main.java; java -jar $(readlink -f /usr/share/java/ecj.jar) -17 -nowarn Main.java &&"
+        "java -Xmx64m -XX:+UseParallelGC Main; echo = $?; java -Xint Main | tail -1",
+        stdin=JAVA,
+        timeout=200,
+    )
+    assert out == "499999500000\nsub 3\nanswer /x\nmapped\ninterrupted\n1 [Main.class, Main.java, f]\nhook\n= 5\nhook\n"
+
+
+JAVA = """
+import java.net.*; import java.nio.*; import java.nio.channels.*; import java.nio.file.*; import java.util.*;
+import java.util.concurrent.*; import java.util.stream.*;
+public class Main {
+  public static void main(String[] words) throws Exception {
+    System.out.println(LongStream.range(0, 1000000).parallel().sum());
+    Process sub = new ProcessBuilder("sh", "-c", "printf sub; exit 3").start();
+    System.out.println(new String(sub.getInputStream().readAllBytes()) + " " + sub.waitFor());
+    ExecutorService pool = Executors.newFixedThreadPool(4);
+    try (ServerSocket server = new ServerSocket(0, 9, InetAddress.getLoopbackAddress())) {
+      Future<String> asked = pool.submit(() -> {
+        try (Socket s = server.accept()) { return new Scanner(s.getInputStream()).next(); } });
+      try (Socket s = new Socket(server.getInetAddress(), server.getLocalPort())) {
+        s.getOutputStream().write("/x\\n".getBytes()); System.out.println("answer " + asked.get()); }
+    }
+    Path path = Path.of("f"); Files.writeString(path, "......"); 
+    try (FileChannel file = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+      file.map(FileChannel.MapMode.READ_WRITE, 0, 6).put("mapped".getBytes()); }
+    System.out.println(Files.readString(path));
+    Thread sleeper = new Thread(() -> { try { Thread.sleep(99999); } catch (InterruptedException e) {
+      System.out.println("interrupted"); } });
+    sleeper.start(); sleeper.interrupt(); sleeper.join();
+    try (Stream<Path> names = Files.list(Path.of("."))) {
+      System.out.println(ProcessHandle.current().parent().get().pid() + " "
+        + names.map(p -> p.getFileName().toString()).sorted().toList()); }
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> System.out.println("hook")));
+    pool.shutdown(); System.exit(5);
+  }
+}
+"""
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="no Go compiler on the host")
@@ -278,49 +320,6 @@ def test_programs_for_i386_are_refused(either: DebianUser, shared_directory: Pat
     assert "Exec format error" in either.sh("/program", *mounted, code=126)
     done = either("run", "--rm", *mounted, either.IMAGE, "/program", code=126)
     assert "32-bit" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "words", [["tini", "--"], ["tini", "-g", "--"], ["gosu", "root"], ["setpriv", "--no-new-privs"]]
-)
-def test_launchers_pass_the_exit_code_on(either: DebianUser, words: list[str]) -> None:
-    either("run", "--rm", either.IMAGE, *words, "sh", "-c", "exit 9", code=9)
-
-
-def test_tini_reaps_and_forwards(either: DebianUser, started: Callable[..., str]) -> None:
-    name = started(
-        either.IMAGE,
-        "tini",
-        "--",
-        "sh",
-        "-c",
-        "(sleep 0.1 & ) ; trap 'echo got; exit 4' TERM; while :; do sleep 0.1; done",
-    )
-    seen = ""
-    for _ in range(50):
-        seen = either("exec", name, "ps", "-eo", "pid,stat,comm").stdout
-        if "sleep" in seen:
-            break
-    assert " Z" not in seen
-    assert seen.splitlines()[1].split()[::2] == ["1", "tini"]
-    either("stop", name)
-    assert either("wait", name).stdout == "4\n"
-    assert either("logs", name).stdout == "got\n"
-
-
-def test_s6_supervises_as_the_first_process(either: DebianUser) -> None:
-    out = either.sh(
-        """
-        mkdir -p /s/web /s/.s6-svscan; printf '#!/bin/sh\\necho started >> /log; exec sleep 1000' > /s/web/run
-        printf '#!/bin/sh\\nexec /bin/sh -c "wc -l < /log; exit 0"' > /s/.s6-svscan/finish
-        chmod +x /s/web/run /s/.s6-svscan/finish
-        (s6-svwait -u -t 5000 /s/web; s6-svc -wr -r /s/web; s6-svstat -o up /s/web; s6-svscanctl -t /s) &
-        exec s6-svscan /s
-        """,
-        timeout=60,
-    )
-    assert "true" in out
-    assert out.splitlines()[-1] == "2"
 
 
 def test_users_change(either: DebianUser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -94,3 +95,22 @@ def test_nginx(either: DebianUser, started: Callable[..., str], words: list[str]
     assert out.endswith("200")
     either("stop", name)
     assert either("wait", name).stdout == "0\n"
+
+
+def test_nginx_on_a_low_port(debian: DebianUser) -> None:
+    """Port 80, or another below 1024 if it is taken: by a kernel that may bind it."""
+    port = 0
+    for wanted in (80, 81, 999):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", wanted)):
+            port = wanted
+            break
+    if not port:
+        pytest.skip("this user may bind no port below 1024")
+    out = debian.sh(
+        f"""
+        sed -i 's/listen 80 default_server/listen {port} default_server/; /::/d' /etc/nginx/sites-available/default
+        nginx; curl -s http://127.0.0.1:{port}/ | grep -c 'Welcome to nginx'; ps -o user= -C nginx | sort -u
+        su www-data -s /bin/sh -c 'python3 -m http.server {port + 1} 2>&1 | tail -1'; nginx -s quit
+        """
+    )
+    assert out == "1\nroot\nwww-data\nPermissionError: [Errno 13] Permission denied\n"
