@@ -109,8 +109,10 @@ def test_nginx_on_a_low_port(debian: DebianUser) -> None:
     out = debian.sh(
         f"""
         sed -i 's/listen 80 default_server/listen {port} default_server/; /::/d' /etc/nginx/sites-available/default
-        nginx; curl -s http://127.0.0.1:{port}/ | grep -c 'Welcome to nginx'; ps -o user= -C nginx | sort -u
-        su www-data -s /bin/sh -c 'python3 -m http.server {port + 1} 2>&1 | tail -1'; nginx -s quit
+        nginx; curl -s http://127.0.0.1:{port}/ | grep -o '<h1>.*</h1>'; ps -o user= -C nginx | sort -u
+        su www-data -s /bin/sh -c 'python3 -m http.server {port + 1} 2>&1 | tail -1'; nginx -s quit 2>/dev/null
         """
     )
-    assert out == "1\nroot\nwww-data\nPermissionError: [Errno 13] Permission denied\n"
+    assert (
+        out == "<h1>Welcome to nginx!</h1>\nroot\nwww-data\nPermissionError: [Errno 13] Permission denied\n"
+    )
