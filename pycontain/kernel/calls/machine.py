@@ -25,9 +25,9 @@ def sys_sysinfo(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:
     """Within the container's set of processors; EINVAL where nothing of the wish is in it, as with a cpuset."""
-    tid, target = _target(task, signed(a[0]))
     size = min(a[1] & 0xFFFFFFFF, MASK_MOST)
     mask = int.from_bytes(task.read(a[2], size), "little")
+    tid, target = _target(task, signed(a[0]))
     who = task.process.credentials
     if who.euid not in (target.uid, target.euid) and not who.has(CAP_SYS_NICE):
         fail(errno.EPERM)
@@ -40,12 +40,12 @@ def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_sched_getaffinity(task: Task, a: tuple[int, ...]) -> int:
     """Returns the bytes written: those of the host's mask (sched_setaffinity(2), "C library/kernel differences")."""
-    tid, _ = _target(task, signed(a[0]))
     most = max(os.cpu_count() or 1, max(os.sched_getaffinity(0)) + 1)
     whole = (most + 63) // 64 * 8
     size = a[1] & 0xFFFFFFFF
     if size % 8 or size * 8 < most:
         fail(errno.EINVAL)
+    tid, _ = _target(task, signed(a[0]))
     mask = sum(1 << number for number in os.sched_getaffinity(tid))
     task.write(a[2], mask.to_bytes(whole, "little")[:size])
     return min(size, whole)
@@ -77,7 +77,5 @@ def _io_target(task: Task, which: int, number: int) -> tuple[int, Any]:
 
 def _target(task: Task, number: int) -> tuple[int, Any]:
     """The host's number of a thread, and its credentials. Raises ESRCH."""
-    if number < 0:
-        fail(errno.EINVAL)
     process = find(task, number)
     return (task.process.container.outside(number) if number else task.tid), process.credentials

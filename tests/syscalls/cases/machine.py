@@ -150,6 +150,8 @@ def scheduling() -> None:
     print(os.sched_getaffinity(0) == one)
     tell("none", os.sched_setaffinity, 0, [])
     tell("nobody", os.sched_getaffinity, 99999999)
+    tell("negative", os.sched_getaffinity, -1)
+    tell("set of a negative", os.sched_setaffinity, -1, affinity)
     pid = spawn(time.sleep, 5)
     tell("child", lambda: os.sched_getaffinity(pid) == one)
     tell("set child", os.sched_setaffinity, pid, affinity)
