@@ -23,6 +23,7 @@ from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.launch import Confinement, spawn
+from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
 from pycontain.platforms.trap.traced import Memory, Traced
 
@@ -57,7 +58,7 @@ class TrapPlatform:
         self._handlers = handlers
         self._tasks: dict[int, Traced] = {}
         self._memories: deque[Memory] = deque()
-        self._early: set[int] = set()  # children that stopped before their parent's event
+        self._early = EarlyChildren(kernel.later, self._tasks)
         self._functions: list[SyscallFunction | None] = [None] * TABLE_SIZE
         self._names: list[str] = [f"syscall_{n}" for n in range(TABLE_SIZE)]
         for name, number in arch.NUMBERS.items():
@@ -416,8 +417,7 @@ class TrapPlatform:
         new.task.io = new
         new.holding = traced.holding
         self._tasks[child] = new
-        if child in self._early:
-            self._early.discard(child)
+        if self._early.take(child):
             if new.holding:
                 new.held = True
             else:
@@ -449,7 +449,7 @@ class TrapPlatform:
         host.ptrace(host.PTRACE_CONT, tid)
 
     def _gone(self, tid: int, status: int, usage: struct_rusage) -> None:
-        self._early.discard(tid)
+        self._early.take(tid)
         traced = self._tasks.pop(tid, None)
         if traced is None:
             return
@@ -457,20 +457,3 @@ class TrapPlatform:
             traced.memory.close()
         if traced.task is not None:
             self.kernel.exited(tid, status, usage)
-        if self._early:
-            self._orphans()
-
-    def _orphans(self) -> None:
-        """Children whose parent died before its event said whose they are: nothing of them has run; end them."""
-        for tid in list(self._early):
-            try:
-                with open(f"/proc/{tid}/status", "rb") as file:
-                    text = file.read()
-            except OSError:
-                self._early.discard(tid)
-                continue
-            parent = int(text.split(b"\nPPid:\t", 1)[1].split(b"\n", 1)[0])
-            group = int(text.split(b"\nTgid:\t", 1)[1].split(b"\n", 1)[0])
-            if parent not in self._tasks and group not in self._tasks:
-                os.kill(tid, signal.SIGKILL)
-                self._early.discard(tid)

@@ -78,9 +78,7 @@ def test_python_s_tests_of_processes_and_sockets(either: DebianUser, request: py
 
 def test_python_s_tests_by_the_first_process(either: DebianUser) -> None:
     """regrtest's workers lead groups of their own; here they are children in the group of process 1."""
-    out = either(
-        "run", "--rm", either.IMAGE, "python3", "-m", "test", "-q", "test_posix"
-    ).stdout
+    out = either("run", "--rm", either.IMAGE, "python3", "-m", "test", "-q", "test_posix").stdout
     assert "Tests result: SUCCESS" in out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -443,3 +444,24 @@ def names_of_processes() -> None:
     libc.prctl(16, buffer, 0, 0, 0)
     print(buffer.value, get("/proc/self/comm"), b"(written)" in get("/proc/self/stat"))
     print([l for l in get("/proc/self/status").splitlines() if l.startswith(b"Name")])
+
+
+@case
+def killed_while_it_forks() -> None:
+    """The child of a fork in flight keeps nothing open, whether it comes to life or not."""
+    late = 0
+    for step in range(400):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                waited(os.fork() or os._exit(0))
+        time.sleep(step % 41 * 0.0001)
+        os.kill(pid, signal.SIGKILL)
+        waited(pid)
+        os.close(writer)
+        late += not select.select([reader], [], [], 3)[0]
+        os.close(reader)
+        if late:
+            break
+    print(late)
