@@ -63,6 +63,7 @@ class Limits:
         self.refused = 0  # tasks that the limit of their number has forbidden
         self.periods = Periods()
         self._memory_watched = self._cpu_watched = False
+        self._turn = 0  # counts quotas; those of before are not looked at any more
         self._used = 0.0
         self._idle_at = -1.0  # processor time used when memory was last looked at
         self._total = 0  # bytes at the last look
@@ -146,6 +147,10 @@ class Limits:
             )
         old = self.cpuset
         self._set(values)
+        if self._held:
+            self._release()  # what the old quota was exceeded by is forgiven
+        self._turn += 1
+        self._cpu_watched = False
         if self.cgroup is not None:
             self._apply(self.cgroup)
         if self.cpuset != old:
@@ -166,7 +171,7 @@ class Limits:
         if self.cpus and not self._cpu_watched:
             self._cpu_watched = True
             self._used = self._container.usage.cpu_seconds()
-            self._container.kernel.loop.later(CPU_PERIOD, self._look_at_cpu)
+            self._look_later(CPU_PERIOD)
 
     def may_fork(self) -> bool:
         if self.pids and self._container.usage.tasks() >= self.pids:
@@ -235,17 +240,22 @@ class Limits:
 
     # -- processor time
 
-    def _look_at_cpu(self) -> None:
+    def _look_later(self, seconds: float) -> None:
+        turn = self._turn
+        self._container.kernel.loop.later(seconds, lambda: self._look_at_cpu(turn))
+
+    def _look_at_cpu(self, turn: int) -> None:
+        if turn != self._turn:
+            return  # of a quota that holds no more
         container = self._container
         if not container.processes or not self.cpus:
             if self._held:
                 self._release()
             self._cpu_watched = False
             return
-        loop = container.kernel.loop
         if self._held:
             self._release()
-            loop.later(CPU_PERIOD, self._look_at_cpu)
+            self._look_later(CPU_PERIOD)
             return
         now = container.usage.cpu_seconds()
         used = max(now - self._used, 0.0)
@@ -257,9 +267,9 @@ class Limits:
             self.periods.throttled += 1
             self.periods.held_since = time.monotonic()
             container.freeze()
-            loop.later(excess / self.cpus, self._look_at_cpu)
+            self._look_later(excess / self.cpus)
         else:
-            loop.later(CPU_PERIOD, self._look_at_cpu)
+            self._look_later(CPU_PERIOD)
 
     def _release(self) -> None:
         self._held = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ def stat_line(container: Container, process: Process, tid: int | None = None) ->
             fields[index] = b"%d" % container.inside_or_zero(number)
     fields[0] = _state(container, process, fields[0])
     # the clock of /proc/uptime starts with the container
-    fields[19] = b"%d" % max(int(fields[19]) - int(container.started_after * CLOCK_TICKS), 0)
+    fields[19] = b"%d" % max(int(fields[19]) - math.ceil(container.started_after * CLOCK_TICKS), 0)
     return b"%d %s %s\n" % (container.inside(tid or process.pid), name, b" ".join(fields))
 
 

@@ -103,10 +103,11 @@ def test_age(world: KernelWorld) -> None:
 
 
 def test_load(world: KernelWorld) -> None:
+    world.container.load._averages = [0.0, 0.0, 0.0]  # not what this test's own process has done before
     for _ in range(12):
         world.container.load.add(2)
     one, five, fifteen, tasks, _ = systemtext.loadavg(world.container).split()
-    assert float(one) == pytest.approx(2 * (1 - 1 / 2.71828), abs=0.1)
+    assert float(one) == pytest.approx(2 * (1 - 1 / 2.71828), abs=0.01)
     assert float(one) > float(five) > float(fifteen) > 0
     assert re.fullmatch(rb"[1-9]\d*/1", tasks)
 
