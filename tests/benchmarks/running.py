@@ -26,7 +26,7 @@ def compute():
     hashlib.sha256(bytes(60_000_000)).digest()
 def stream(file):
     data = bytes(1 << 16)
-    for _ in range(1500): file.write(data)
+    for _ in range(3000): file.write(data)
     file.seek(0)
     while file.read(1 << 16): pass
 def mapped(file):
@@ -36,7 +36,7 @@ with tempfile.TemporaryFile(buffering=0) as file:
     found = {}
     for name, work in (("compute", compute), ("read and write", lambda: stream(file)), ("mmap", lambda: mapped(file))):
         times = []
-        for _ in range(4):
+        for _ in range(8):
             start = time.perf_counter(); work(); times.append(time.perf_counter() - start)
             file.seek(0)
         found[name] = min(times)
