@@ -21,6 +21,11 @@ A message names the action, the object and the reason; `hint` says what to do ab
 
 from __future__ import annotations
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MAKE_ROOM = "`pycontain image prune` and `pycontain container prune` make room"
+
 
 class PycontainError(Exception):
     """A failure that ends a command with one line on standard error.

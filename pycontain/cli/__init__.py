@@ -19,11 +19,10 @@ Nothing is imported for a verb that is not used.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
-from pycontain.errors import PycontainError
+from pycontain.errors import DISK_FULL, MAKE_ROOM, PycontainError
 
 DIRECT = {"run": "pycontain.cli.run", "create": "pycontain.cli.create", "exec": "pycontain.cli.exec"}
 """Verbs on which start-up time counts most: their modules have main(arguments) -> exit code."""
@@ -58,9 +57,9 @@ def invoke(arguments: list[str]) -> int:
         hint = "PYCONTAIN_DEBUG=1 shows where"
         if not isinstance(error, OSError):
             reason = f"{type(error).__name__}: {reason}"
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        elif error.errno in DISK_FULL:
             reason = f"write {error.filename or 'to the store'}: {error.strerror}"
-            hint = "`pycontain image prune` and `pycontain container prune` make room"
+            hint = MAKE_ROOM
         verb = next((word for word in arguments if not word.startswith("-")), "")
         where = f"{verb}: " if verb else ""
         print(f"pycontain: {where}{reason} ({hint})", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import os
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pycontain.errors import ContainerError, KernelError
+from pycontain.errors import DISK_FULL, ContainerError, KernelError
 from pycontain.kernel import setup, stats
 from pycontain.kernel.cgroup import Cgroup
 from pycontain.kernel.connection import Connection
@@ -409,7 +408,7 @@ def write_state(path: str, state: dict[str, Any]) -> None:
             file.write(data)
         os.rename(path + "~", path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.exists(path):
+        if error.errno not in DISK_FULL or not os.path.exists(path):
             raise
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:

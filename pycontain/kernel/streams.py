@@ -5,7 +5,6 @@ The log is a sequence of records {u64 time in ns, u8 stream, u32 length} + bytes
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import select
@@ -14,6 +13,8 @@ import termios
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from pycontain.errors import DISK_FULL
 
 if TYPE_CHECKING:
     from pycontain.kernel.loop import Loop
@@ -33,15 +34,11 @@ class Log:
         head = RECORD.pack(time.time_ns(), stream, len(data))
         try:
             written = os.writev(self._fd, [head, data])
-            if written < len(head) + len(
-                data
-            ):  # the disk is full now: no half record, the next one follows it
+            if written < len(head) + len(data):
+                # the disk is full now: no half record, the next one follows it
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
         except OSError as error:
-            if error.errno not in (
-                errno.ENOSPC,
-                errno.EDQUOT,
-            ):  # a full disk loses log lines, not the container
+            if error.errno not in DISK_FULL:  # that loses log lines, not the container
                 raise
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pycontain.errors import StoreError
+from pycontain.errors import DISK_FULL, MAKE_ROOM, StoreError
 
 HOLE = 64 << 10
 """Bytes. Zeros are left out (a hole) in blocks of this size."""
@@ -26,8 +26,7 @@ def storing(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "`pycontain image prune` and `pycontain container prune` make room" if full else None
+        hint = MAKE_ROOM if error.errno in DISK_FULL else None
         raise StoreError(f"{action}: {error.strerror or error}", hint=hint) from error
 
 

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pycontain.errors import DISK_FULL
 from pycontain.unionfs.copying import copy_bytes
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import HostFile, Inode, Stat
@@ -67,7 +68,7 @@ class Contents(View):
         try:
             fd = self._open_lower(inode, flags & ~os.O_NOATIME)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or inode.size > MOST_IN_MEMORY:
+            if error.errno not in DISK_FULL or inode.size > MOST_IN_MEMORY:
                 raise
             fd = self._open_in_memory(inode)
         host = os.fstat(fd)

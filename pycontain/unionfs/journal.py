@@ -16,17 +16,17 @@ if the disk is full by then: room() is asked before anything is made, and removi
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 
+from pycontain.errors import DISK_FULL
+
 BUFFER = 64 << 10
 RESERVE = 4 * BUFFER
 FALLOC_FL_KEEP_SIZE = 1
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,7 +54,7 @@ class Journal:
         if _libc.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, start, size) == 0:
             self._reserved = wanted
             return True
-        if ctypes.get_errno() in FULL:
+        if ctypes.get_errno() in DISK_FULL:
             return False
         self._reserved = -1
         return True

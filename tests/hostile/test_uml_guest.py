@@ -22,16 +22,10 @@ from pycontain.vm.table import Table
 from pycontain.vm.uml import boot, confinement, process, warden
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+from machines import until
 from uml_machines import UmlPycontain, skip_without_uml
 
 pytestmark = pytest.mark.vm
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def with_machine(tmp_path: Path, scenario: Callable[[Machine], Coroutine[Any, Any, None]]) -> None:

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from pycontain.vm.channel import Channel
 from pycontain.vm.table import BUFFER, Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-from machines import Pycontain, skip_without_machines
+from machines import Pycontain, skip_without_machines, until
 
 
 def talk(answer: bytes | None, *, timeout: float = 5) -> str:
@@ -86,13 +86,6 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
     yield pycontain
     pycontain.end()
     assert pycontain.machines() == []
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.vm

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,3 +144,47 @@ def skip_without_machines() -> None:
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def terminal_follows_its_size(pc: Pycontain, runtime: str) -> None:
+    """A shell in a terminal of a machine: the size it sees, before and after a change, and its exit code."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 77, 0, 0))
+    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "-it", "--runtime", runtime, "box", "sh"]
+    process = subprocess.Popen(
+        argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    seen = bytearray()
+    os.set_blocking(master, False)
+
+    def shows(words: bytes) -> bool:
+        try:
+            seen.extend(os.read(master, 65536))
+        except (BlockingIOError, OSError):
+            pass
+        return words in seen
+
+    until(lambda: shows(b"# "))
+    os.write(master, b"stty size\n")
+    until(lambda: shows(b"33 77"))
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("<4H", 20, 50, 0, 0))
+    process.send_signal(signal.SIGWINCH)
+
+    def resized() -> bool:
+        os.write(master, b"stty size\n")
+        time.sleep(0.1)
+        return shows(b"20 50")
+
+    until(resized)
+    os.write(master, b"exit 9\n")
+    until(lambda: (shows(b"never"), process.poll() is not None)[1])
+    assert process.returncode == 9
+    os.close(master)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+from machines import terminal_follows_its_size, until
 from uml_machines import UmlPycontain, skip_without_uml
 
 pytestmark = pytest.mark.vm
@@ -29,13 +26,6 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UmlPycontain]:
     yield pycontain
     pycontain.end()
     assert pycontain.machines() == []
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_it_is_another_kernel_with_its_own_output_and_exit_code(pc: UmlPycontain) -> None:
@@ -84,39 +74,7 @@ def test_what_it_cannot_do_is_refused(pc: UmlPycontain, words: list[str], reason
 
 
 def test_a_terminal_that_follows_its_size(pc: UmlPycontain) -> None:
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 77, 0, 0))
-    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "-it", "--runtime", "uml", "box", "sh"]
-    process = subprocess.Popen(
-        argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    seen = bytearray()
-    os.set_blocking(master, False)
-
-    def shows(words: bytes) -> bool:
-        try:
-            seen.extend(os.read(master, 65536))
-        except (BlockingIOError, OSError):
-            pass
-        return words in seen
-
-    until(lambda: shows(b"# "))
-    os.write(master, b"stty size\n")
-    until(lambda: shows(b"33 77"))
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("<4H", 20, 50, 0, 0))
-    process.send_signal(signal.SIGWINCH)
-
-    def resized() -> bool:
-        os.write(master, b"stty size\n")
-        time.sleep(0.1)
-        return shows(b"20 50")
-
-    until(resized)
-    os.write(master, b"exit 9\n")
-    until(lambda: (shows(b"never"), process.poll() is not None)[1])
-    assert process.returncode == 9
-    os.close(master)
+    terminal_follows_its_size(pc, "uml")
 
 
 def test_a_signal_is_passed_on(pc: UmlPycontain) -> None:

@@ -6,21 +6,20 @@ import io
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tarfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
 sys.path.insert(0, os.path.dirname(__file__))
-from machines import Pycontain, skip_without_machines
+from machines import Pycontain, skip_without_machines, terminal_follows_its_size, until
 
 from pycontain.vm import qemu
 
@@ -34,13 +33,6 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
     yield pycontain
     pycontain.end()
     assert pycontain.machines() == []
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_it_is_another_kernel_with_its_own_output_and_exit_code(pc: Pycontain) -> None:
@@ -101,44 +93,7 @@ def test_memory_and_cpus(pc: Pycontain) -> None:
 
 
 def test_a_terminal_that_follows_its_size(pc: Pycontain) -> None:
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 77, 0, 0))
-    argv = [sys.executable, "-m", "pycontain", "run", "--rm", "-it", "--runtime", "vm", "box", "sh"]
-    process = subprocess.Popen(
-        argv, env=pc.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    seen = bytearray()
-    os.set_blocking(master, False)
-
-    def shows(words: bytes) -> bool:
-        try:
-            seen.extend(os.read(master, 65536))
-        except (BlockingIOError, OSError):
-            pass
-        return words in seen
-
-    until(lambda: shows(b"# "))
-    os.write(master, b"stty size\n")
-    until(lambda: shows(b"33 77"))
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("<4H", 20, 50, 0, 0))
-    process.send_signal(signal.SIGWINCH)
-
-    def resized() -> bool:
-        os.write(master, b"stty size\n")
-        time.sleep(0.1)
-        return shows(b"20 50")
-
-    until(resized)
-    os.write(master, b"exit 9\n")
-    until(lambda: (shows(b"never"), process.poll() is not None)[1])
-    assert process.returncode == 9
-    os.close(master)
+    terminal_follows_its_size(pc, "vm")
 
 
 def test_the_life_of_a_machine(pc: Pycontain, tmp_path: Path) -> None:

@@ -59,13 +59,14 @@ def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
     """Comes here only with options that unixsocket.replace() sets again."""
     fd, size = signed(a[0]), signed(a[4])
     if signed(a[1]) == socket.SOL_SOCKET and 0 < size <= MAX_OPTION:
-        container = task.process.container
         name = unix_socket(task, fd)
-        ino = container.host_stat_of_fd(task.tid, fd).st_ino
-        if name is not None and name.peer is None and container.sockets.find(ino) is name:
+        if name is not None and name.peer is None:
+            container = task.process.container
+            ino = container.host_stat_of_fd(task.tid, fd).st_ino
             value = task.read(a[3], size)
             others = tuple(kept for kept in name.options if kept[0] != signed(a[2]))
-            container.sockets.add(ino, name._replace(options=(*others, (signed(a[2]), value))))
+            if container.sockets.find(ino) is name:
+                container.sockets.add(ino, name._replace(options=(*others, (signed(a[2]), value))))
     return NATIVE
 
 

@@ -362,20 +362,22 @@ class TrapPlatform:
         ready = select.poll()
         ready.register(listener, select.POLLIN)
         self._settling = True
-        while traced.taken_back and time.monotonic() < deadline and traced.tid in self._tasks:
-            if not ready.poll(0):
-                self.reap()
-                continue
-            buffer = bytearray(80)
-            try:
-                fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
-            except OSError:
-                continue
-            if host.NOTIF.unpack(buffer)[1] == traced.tid:
-                self._answer(listener, buffer)
-            else:
-                others.append(buffer)
-        self._settling = False
+        try:
+            while traced.taken_back and time.monotonic() < deadline and traced.tid in self._tasks:
+                if not ready.poll(0):
+                    self.reap()
+                    continue
+                buffer = bytearray(80)
+                try:
+                    fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
+                except OSError:
+                    continue
+                if host.NOTIF.unpack(buffer)[1] == traced.tid:
+                    self._answer(listener, buffer)
+                else:
+                    others.append(buffer)
+        finally:
+            self._settling = False
         for buffer in others:
             self._answer(listener, buffer)
 
