@@ -47,6 +47,7 @@ class Kernel:
         make_platform: MakePlatform,
         host_uid: int | None = None,
     ) -> None:
+        self.processors = frozenset(os.sched_getaffinity(0))  # of the host, that we may use
         self.loop = Loop(lambda error: self.failed(None, "event", error))
         self.rows = table.build()
         self.handle_directory = handles.directory(run_directory)

@@ -86,10 +86,11 @@ class Limits:
 
     def _set(self, values: dict[str, Any]) -> None:
         cpuset = sorted(set(values.get("cpuset") or []))
-        if not set(cpuset) <= host_processors():
+        available = self._container.kernel.processors
+        if not available.issuperset(cpuset):
             raise ContainerError(
                 f"cpuset {list_text(cpuset)}: this host has no such processors",
-                hint=f"there are {list_text(sorted(host_processors()))}",
+                hint=f"there are {list_text(sorted(available))}",
             )
         self.pids = int(values.get("pids") or 0)
         self.memory = int(values.get("memory") or 0)
@@ -112,7 +113,7 @@ class Limits:
 
     def processors(self) -> list[int]:
         """The numbers of the host's processors that programs may run on."""
-        return self.cpuset or sorted(host_processors())
+        return self.cpuset or sorted(self._container.kernel.processors)
 
     def resources(self) -> tuple[tuple[int, int, int], ...]:
         """(RLIMIT number, soft, hard) for the launch: only the process itself may set them without privileges."""
@@ -127,7 +128,7 @@ class Limits:
 
     def _place(self, tid: int) -> None:
         try:
-            os.sched_setaffinity(tid, self.processors())
+            self._container.kernel.platform.place(tid, self.processors())
         except ProcessLookupError:
             pass
         except OSError as error:
@@ -286,11 +287,6 @@ class Periods:
         self.throttled = 0
         self.held = 0.0
         self.held_since = 0.0
-
-
-def host_processors() -> frozenset[int]:
-    """The processors that the kernel itself may use."""
-    return frozenset(os.sched_getaffinity(0))
 
 
 def list_text(numbers: list[int]) -> str:

@@ -9,7 +9,7 @@ answers later returns DEFERRED, and the kernel then calls finish() or send_fd() 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from resource import struct_rusage
 from typing import Any, NamedTuple, Protocol
 
@@ -131,6 +131,12 @@ class Platform(Protocol):
         """A descriptor of an empty directory that holds so many bytes, then ENOSPC; None where there can be none."""
 
     def kill(self, pid: int, tid: int | None, signal: int) -> None: ...
+
+    def processors(self, tid: int) -> frozenset[int]:
+        """The processors that a task may run on: what place() chose, or all that the kernel may use."""
+
+    def place(self, tid: int, processors: Collection[int]) -> None:
+        """It runs on these from now on, and so do its children to come. Raises OSError."""
 
     def awaited(self, task: Any) -> int:
         """The signals that a task waits for in sigtimedwait(2), as the call has them: 1 << (number - 1); else 0."""

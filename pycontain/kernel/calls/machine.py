@@ -34,19 +34,20 @@ def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:
     chosen = [number for number in task.process.container.limits.processors() if mask >> number & 1]
     if not chosen:
         fail(errno.EINVAL)
-    os.sched_setaffinity(tid, chosen)
+    task.process.container.kernel.platform.place(tid, chosen)
     return 0
 
 
 def sys_sched_getaffinity(task: Task, a: tuple[int, ...]) -> int:
     """Returns the bytes written: those of the host's mask (sched_setaffinity(2), "C library/kernel differences")."""
-    most = max(os.cpu_count() or 1, max(os.sched_getaffinity(0)) + 1)
+    kernel = task.process.container.kernel
+    most = max(os.cpu_count() or 1, max(kernel.processors) + 1)
     whole = (most + 63) // 64 * 8
     size = a[1] & 0xFFFFFFFF
     if size % 8 or size * 8 < most:
         fail(errno.EINVAL)
     tid, _ = _target(task, signed(a[0]))
-    mask = sum(1 << number for number in os.sched_getaffinity(tid))
+    mask = sum(1 << number for number in kernel.platform.processors(tid))
     task.write(a[2], mask.to_bytes(whole, "little")[:size])
     return min(size, whole)
 

@@ -68,6 +68,12 @@ def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> int:
     return result
 
 
+def current_processor() -> int:
+    """The number of the processor that we run on."""
+    number: int = _libc.sched_getcpu()
+    return number
+
+
 def event_message(pid: int) -> int:
     value = ctypes.c_ulong()
     ptrace(PTRACE_GETEVENTMSG, pid, 0, ctypes.addressof(value))

@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from resource import struct_rusage
 from typing import Any
 
@@ -24,6 +24,7 @@ from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
+from pycontain.platforms.trap.placement import Placement
 from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
 from pycontain.platforms.trap.traced import Memory, Traced
 
@@ -59,6 +60,7 @@ class TrapPlatform:
         self._tasks: dict[int, Traced] = {}
         self._memories: deque[Memory] = deque()
         self._early = EarlyChildren(kernel.later, self._tasks)
+        self._placement = Placement(kernel.later)
         self._functions: list[SyscallFunction | None] = [None] * TABLE_SIZE
         self._names: list[str] = [f"syscall_{n}" for n in range(TABLE_SIZE)]
         for name, number in arch.NUMBERS.items():
@@ -98,6 +100,7 @@ class TrapPlatform:
             new = Traced(pid, -1, Memory(pid, self._memories), None)
             traced.append(new)
             self._tasks[pid] = new
+            self._placement.launched(new)
 
         confinement = self._counting if launch.count_tasks else self._confinement
         pid, listener = spawn(confinement, launch, seize)
@@ -141,6 +144,10 @@ class TrapPlatform:
         traced.call = call
         traced.number = number
         traced.listener = listener
+        if traced.sharing:
+            traced.calls += 1
+        else:
+            self._placement.called(traced)
         self._signals.received(traced)
         pending = traced.pending
         if pending is not None:
@@ -307,6 +314,16 @@ class TrapPlatform:
         else:
             host.tgkill(pid, tid, signum)
 
+    def processors(self, tid: int) -> frozenset[int]:
+        traced = self._tasks.get(tid)
+        return self._placement.everywhere if traced is None else self._placement.processors(traced)
+
+    def place(self, tid: int, processors: Collection[int]) -> None:
+        traced = self._tasks.get(tid)
+        if traced is None:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        self._placement.choose(traced, processors)
+
     def awaited(self, task: Any) -> int:
         traced = self._tasks[task.tid]
         try:
@@ -387,6 +404,7 @@ class TrapPlatform:
             self._early.add(tid)  # a child; it waits until its parent's event tells whose
             return
         if event == 0:
+            self._placement.stopped(traced)
             self._signals.stopped(traced, signum)
         elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
             self._forked(traced, event)
@@ -419,6 +437,7 @@ class TrapPlatform:
         new.task.io = new
         new.holding = traced.holding
         self._tasks[child] = new
+        self._placement.forked(new, traced)
         if self._early.take(child):
             if new.holding:
                 new.held = True
@@ -437,6 +456,7 @@ class TrapPlatform:
         if old != tid:
             self._tasks.pop(old, None)
             traced.pending = None  # the leader was about to exec something else
+        self._placement.execed(traced, source)
         traced.memory.close()
         traced.memory = Memory(tid, self._memories)
         traced.call = 0
@@ -455,6 +475,7 @@ class TrapPlatform:
         traced = self._tasks.pop(tid, None)
         if traced is None:
             return
+        self._placement.gone(traced)
         if traced.memory.pid == tid:
             traced.memory.close()
         if traced.task is not None:

@@ -86,7 +86,7 @@ def rules(
     out["sendto"] = Rule(
         RET_NOTIFY, (Test(4, (0,), RET_ALLOW, wide=True),)
     )  # by its address it may name a socket
-    for name in (*scheduling, "sched_getaffinity", "prlimit64"):
+    for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):
         out[name] = Rule(RET_NOTIFY, (Test(0, (PRIO_USER,), RET_NOTIFY), Test(1, (0,), RET_ALLOW)))

@@ -45,6 +45,8 @@ class Traced:
 
     __slots__ = (
         "call",
+        "called",
+        "calls",
         "held",
         "holding",
         "interrupted",
@@ -53,7 +55,10 @@ class Traced:
         "number",
         "pending",
         "postponed",
+        "processors",
         "returning",
+        "shared",
+        "sharing",
         "signals",
         "taken_back",
         "task",
@@ -67,6 +72,12 @@ class Traced:
         self.task = task
         self.call = 0  # id of the notification that waits for an answer, 0: none
         self.number = -1
+        # see placement.py
+        self.processors: frozenset[int] | None = None  # that it may run on; None: all
+        self.called = 0.0  # when it last called, while it did not share
+        self.sharing = False  # the kernel's processor
+        self.shared = False  # it has done so since it last made a child
+        self.calls = 0  # in this turn
         self.pending: Pending | None = None
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it

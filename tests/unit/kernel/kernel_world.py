@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pycontain.kernel import setup
@@ -66,6 +66,12 @@ class FakePlatform:
 
     def limited_directory(self, size: int) -> int | None:
         return None  # as on a host that lets nobody mount
+
+    def processors(self, tid: int) -> frozenset[int]:
+        return frozenset(os.sched_getaffinity(tid))
+
+    def place(self, tid: int, processors: Collection[int]) -> None:
+        os.sched_setaffinity(tid, processors)
 
     def kill(self, pid: int, tid: int | None, signum: int) -> None:
         self.killed.append((pid, tid, signum))
