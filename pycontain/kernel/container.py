@@ -203,15 +203,18 @@ class Container:
     # -- descriptors
 
     def open_handle(self, node: Node, path_only: bool = False) -> int:
-        """A descriptor that stands for a directory, or for anything opened with O_PATH."""
+        """A descriptor that stands for a directory, or for anything opened with O_PATH. The handle owns it."""
         return self.handles.open(node, self.processes, path_only)
 
     def node_of_fd(self, task: Task, fd: int) -> Node | None:
         """What a descriptor of a task names; None for pipes, sockets, terminals. Raises EBADF."""
-        return self.node_of_descriptor(task.tid, fd)
+        return self._reached(self.identify(task.host_stat(fd)), task.tid, fd)
 
     def node_of_descriptor(self, pid: int, fd: int) -> Node | None:
-        node = self._identify(self.host_stat_of_fd(pid, fd))
+        """The same, of another process."""
+        return self._reached(self.identify(self.host_stat_of_fd(pid, fd)), pid, fd)
+
+    def _reached(self, node: Node | None, pid: int, fd: int) -> Node | None:
         if node is not None and node.inode.nlink == 0:
             node.mount.fs.reach(node.inode, f"/proc/{pid}/fd/{fd}")
         return node
@@ -224,13 +227,12 @@ class Container:
         except FileNotFoundError:
             fail(errno.EBADF)
 
-    def _identify(self, info: os.stat_result) -> Node | None:
+    def identify(self, info: os.stat_result) -> Node | None:
+        """What it is that the host describes so; None for what is not in a file system of the container."""
         dev, ino = info.st_dev, info.st_ino
         handle = self.handles.find(dev, ino)
         if handle is not None:
-            node = handle.node
-            current = node.mount.fs.current(node.inode)
-            return node if current is node.inode else Node(node.mount, current)
+            return handle.current()
         if not stat.S_ISREG(info.st_mode) and not stat.S_ISFIFO(info.st_mode):
             return None
         for mount in (*self._overlays, *self.mounts):  # a file of an overlay is one of its layers', too
@@ -240,6 +242,16 @@ class Container:
                     continue  # a file that has gone; the host gave its number to another one
                 return Node(mount, inode)
         return None
+
+    def unchanged(self, key: tuple[int, int]) -> bytes | None:
+        """struct stat of a file of the image that is as the image has it, by (st_dev, st_ino) of its backing file."""
+        if self._overlays:
+            return None  # it may be a file of theirs
+        fs = self.root_fs
+        inode = fs.image.by_host.get(key)
+        if inode is None or inode.ino in fs.changed or key in fs.by_host:
+            return None
+        return fs.packed_stat(inode)
 
     def node_of_mapping(self, major: int, minor: int, ino: int) -> Node | None:
         """The file behind a line of /proc/PID/maps."""
@@ -252,11 +264,11 @@ class Container:
 
     def stat_fd(self, task: Task, fd: int) -> tuple[int, Stat]:
         """(device, stat) of a descriptor."""
-        return self.stat_host(task, self.host_stat_of_fd(task.tid, fd))
+        return self.stat_host(task, task.host_stat(fd))
 
     def stat_host(self, task: Task, info: os.stat_result) -> tuple[int, Stat]:
         """The same, of one that the host describes so."""
-        node = self._identify(info)
+        node = self.identify(info)
         if node is not None:
             fs, inode = node.mount.fs, node.inode
             handle = self.handles.find(info.st_dev, info.st_ino)
@@ -284,7 +296,7 @@ class Container:
     def describe_fd(self, pid: int, fd: int, root: Node) -> bytes:
         """The text of /proc/PID/fd/N."""
         info = self.host_stat_of_fd(pid, fd)
-        node = self._identify(info)
+        node = self.identify(info)
         if node is not None:
             path = path_of(root, node)
             return path if node.inode.nlink else path + b" (deleted)"

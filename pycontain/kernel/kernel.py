@@ -21,7 +21,7 @@ from pycontain.kernel.credentials import Credentials
 from pycontain.kernel.fifo import FifoOpens
 from pycontain.kernel.loader import Loader
 from pycontain.kernel.loop import Loop
-from pycontain.kernel.task import FileContext, Process, Task
+from pycontain.kernel.task import DescriptorTables, FileContext, Process, Task
 from pycontain.kernel.vfs import handles
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.wait import Waits
@@ -54,6 +54,7 @@ class Kernel:
         self.loader = Loader()
         self.waits = Waits(self)
         self.fifos = FifoOpens(self)
+        self.tables = DescriptorTables()
         self.containers: dict[str, Container] = {}
         self.tasks: dict[int, Task] = {}
         self.executing: dict[int, tuple[Credentials, Node | None, bytes]] = {}
@@ -118,7 +119,7 @@ class Kernel:
         process.dumpable = 1
         for tid in [t for t in process.threads if t != process.pid]:
             self.tasks.pop(tid, None)
-            del process.threads[tid]
+            self.tables.close(process.threads.pop(tid))
         process.threads[process.pid] = task
         self.tasks[process.pid] = task
 
@@ -128,6 +129,7 @@ class Kernel:
         if task is None:
             return
         self.waits.gone(task)
+        self.tables.close(task)
         process = task.process
         process.threads.pop(tid, None)
         if tid != process.pid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +45,21 @@ def signalfd(signals: Iterable[int]) -> int:
     mask = sum(1 << (number - 1) for number in signals)
     buffer = ctypes.create_string_buffer(struct.pack("<Q", mask) + bytes(120))  # sizeof(sigset_t) is 128
     return _check(_libc.signalfd(-1, buffer, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
+
+
+def timerfd() -> int:
+    """A timer as a descriptor, by the clock of time.monotonic()."""
+    return _check(_libc.timerfd_create(time.CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC))
+
+
+def timerfd_settime(fd: int, when: float) -> None:
+    """It becomes readable at that time, or at once if that has passed; what it was set to before is forgotten."""
+    seconds, fraction = divmod(max(when, 0), 1)
+    value = struct.pack("<qqqq", 0, 0, int(seconds), max(int(fraction * 1e9), 1))  # struct itimerspec
+    _check(_libc.timerfd_settime(fd, TFD_TIMER_ABSTIME, value, None))
 
 
 IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2

@@ -18,7 +18,8 @@ SIGNALFD_SIGINFO = 128  # bytes of struct signalfd_siginfo; it starts with the s
 class Loop:
     """handlers[fd](events) is called when a registered descriptor is ready.
 
-    failed(error) is told of an exception that a handler let through; the loop goes on.
+    failed(error) is told of an exception that a handler let through; the loop goes on. Timers come by a descriptor, too:
+    the calls of tasks pass here, and need not look at the clock.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
@@ -28,6 +29,8 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._running = True
+        self._alarm = libc.timerfd()
+        self.register(self._alarm, self._due)
 
     def register(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self.handlers[fd] = handler
@@ -39,7 +42,24 @@ class Loop:
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         self._count += 1
-        heapq.heappush(self._timers, (time.monotonic() + seconds, self._count, function))
+        entry = (time.monotonic() + seconds, self._count, function)
+        heapq.heappush(self._timers, entry)
+        if self._timers[0] is entry:
+            libc.timerfd_settime(self._alarm, entry[0])
+
+    def _due(self, events: int) -> None:
+        try:
+            os.read(self._alarm, 8)
+        except BlockingIOError:
+            pass  # set to a later time meanwhile
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            function = heapq.heappop(self._timers)[2]
+            try:
+                function()
+            except Exception as error:
+                self._failed(error)
+        if self._timers:
+            libc.timerfd_settime(self._alarm, self._timers[0][0])
 
     def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
         """Handle signals in the loop, between other events. Every signal is blocked from here on.
@@ -58,25 +78,21 @@ class Loop:
 
         self.register(fd, ready)
 
+    def close(self) -> None:
+        """After the last run()."""
+        self.poll.close()
+        os.close(self._alarm)
+
     def stop(self) -> None:
         self._running = False
 
     def run(self) -> None:
         poll, handlers = self.poll.poll, self.handlers
         while self._running:
-            timeout = -1.0
-            if self._timers:
-                timeout = max(self._timers[0][0] - time.monotonic(), 0)
-            for fd, events in poll(timeout, MAX_EVENTS):
+            for fd, events in poll(-1, MAX_EVENTS):
                 handler = handlers.get(fd)
                 if handler is not None:  # an earlier event of the batch may have removed it
                     try:
                         handler(events)
                     except Exception as error:
                         self._failed(error)
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                function = heapq.heappop(self._timers)[2]
-                try:
-                    function()
-                except Exception as error:
-                    self._failed(error)

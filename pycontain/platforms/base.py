@@ -110,8 +110,8 @@ class Platform(Protocol):
     def finish(self, task: Any, value: int) -> None:
         """Answer a deferred call with a value or -errno."""
 
-    def send_fd(self, task: Any, fd: int, cloexec: bool) -> Any:
-        """Install a descriptor and answer the call with its number. Closes fd. Returns DEFERRED."""
+    def send_fd(self, task: Any, fd: int, cloexec: bool, keep: bool = False) -> Any:
+        """Install a descriptor and answer the call with its number. Closes fd unless keep. Returns DEFERRED."""
 
     def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
         """Install a descriptor during a call, at a given number if wanted; the call still waits. Closes fd."""

@@ -58,7 +58,7 @@ def dirent(ino: int, position: int, kind: int, name: bytes) -> bytes:
 def _directory(task: Task, a: tuple[int, ...]) -> tuple[Handle, int, int]:
     """(handle, position, size of the caller's buffer). Raises EBADF, ENOTDIR."""
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, signed(a[0]))
+    info = task.host_stat(signed(a[0]))
     handle = container.handles.find(info.st_dev, info.st_ino)
     if handle is None:
         fail(errno.ENOTDIR)

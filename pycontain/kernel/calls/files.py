@@ -173,7 +173,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     if flags & O_PATH:
         if flags & O_DIRECTORY and kind != S_IFDIR:
             fail(errno.ENOTDIR)
-        return platform.send_fd(task, container.open_handle(node, path_only=True), bool(flags & O_CLOEXEC))
+        return platform.send_fd(task, container.open_handle(node, path_only=True), bool(flags & O_CLOEXEC), True)
     if kind == S_IFLNK:
         fail(errno.ENOTDIR if flags & O_DIRECTORY else errno.ELOOP)
     access = flags & O_ACCMODE
@@ -186,7 +186,7 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         need(inode, task.process.credentials, READ)
         if container.watches:
             container.watches.opened(mount, inode, False, False)
-        return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC))
+        return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC), True)
     if flags & O_DIRECTORY:
         fail(errno.ENOTDIR)
     if not fresh:

@@ -38,13 +38,15 @@ def sys_lstat(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_fstat(task: Task, a: tuple[int, ...]) -> int:
     container = task.process.container
-    host = container.host_stat_of_fd(task.tid, signed(a[0]))
-    handle = container.handles.find(host.st_dev, host.st_ino)
+    host = task.host_stat(signed(a[0]))
+    key = host.st_dev, host.st_ino
+    handle = container.handles.open_handles.get(key)
     if handle is not None:
         mount, inode = handle.node
-        task.io.write(a[1], mount.fs.packed_stat(mount.fs.current(inode)))
+        packed = mount.fs.packed_stat(mount.fs.current(inode))
     else:
-        task.io.write(a[1], pack_stat(*container.stat_host(task, host)))
+        packed = container.unchanged(key) or pack_stat(*container.stat_host(task, host))
+    task.io.write(a[1], packed)
     return 0
 
 
@@ -185,8 +187,8 @@ def sys_statfs(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_fstatfs(task: Task, a: tuple[int, ...]) -> int:
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, signed(a[0]))
-    node = container.node_of_fd(task, signed(a[0]))
+    info = task.host_stat(signed(a[0]))
+    node = container.identify(info)
     if node is not None:
         return _statfs(task, node.mount, a[1])
     kind = info.st_mode & S_IFMT

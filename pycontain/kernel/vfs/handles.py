@@ -80,21 +80,29 @@ class Handle:
         self.entries: list[tuple[bytes, int, int]] | None = None
         self.count = 0
 
+    def current(self) -> Node:
+        """The node as it is now."""
+        node = self.node
+        inode = node.mount.fs.current(node.inode)
+        return node if inode is node.inode else node._replace(inode=inode)
+
 
 class HandlePool:
     """All handles of a container. place: see directory(); number: the container's."""
 
     def __init__(self, place: str, number: int) -> None:
-        self._path = f"{place}/{number}"
+        self._place = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._name = str(number)
         self.open_handles: dict[tuple[int, int], Handle] = {}
         self._limit = FIRST_COLLECTION
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1] // SHARE, FIRST_COLLECTION)
 
     def find(self, dev: int, ino: int) -> Handle | None:
+        """By the host's identity of a descriptor."""
         return self.open_handles.get((dev, ino))
 
     def open(self, node: Node, pids: Iterable[int], path_only: bool = False) -> int:
-        """A descriptor for the task; the handle keeps its own. pids: every process that may hold handles.
+        """The descriptor to inject; it stays the handle's own. pids: every process that may hold handles.
 
         Raises ENFILE if the container has too many.
         """
@@ -105,7 +113,7 @@ class HandlePool:
         fd = self._make(path_only)
         info = os.fstat(fd)
         self.open_handles[info.st_dev, info.st_ino] = Handle(node, fd, path_only)
-        return os.dup(fd)
+        return fd
 
     def _make(self, path_only: bool) -> int:
         """An open object without a name."""
@@ -115,14 +123,15 @@ class HandlePool:
                 return os.open(f"/proc/self/fd/{file}", NO_ACCESS | os.O_CLOEXEC)
             finally:
                 os.close(file)
+        place, name = self._place, self._name
         try:
-            os.mkdir(self._path, 0o500)
+            os.mkdir(name, 0o500, dir_fd=place)
         except FileExistsError:
             pass  # left by a kernel that was killed
         try:
-            return os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
         finally:
-            os.rmdir(self._path)
+            os.rmdir(name, dir_fd=place)
 
     def _collect(self, pids: Iterable[int]) -> None:
         """Close what two collections have not seen: what is in flight between them comes to no harm."""
@@ -145,3 +154,6 @@ class HandlePool:
         for handle in self.open_handles.values():
             os.close(handle.fd)
         self.open_handles.clear()
+        if self._place >= 0:
+            os.close(self._place)
+            self._place = -1

@@ -42,7 +42,7 @@ def base_of(task: Task, dirfd: int) -> Node:
     dirfd = signed(dirfd)
     if dirfd == AT_FDCWD:
         return task.process.files.cwd
-    node = task.process.container.node_of_fd(task, dirfd)
+    node = task.process.container.identify(task.host_stat(dirfd))
     if node is None or node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
     return node

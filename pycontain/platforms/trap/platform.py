@@ -14,6 +14,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from resource import struct_rusage
 from typing import Any
 
@@ -112,7 +113,7 @@ class TrapPlatform:
             pass  # before Linux 6.6: slower, nothing else
         new.task = adopt(pid)
         new.task.io = new
-        self._handlers[listener] = lambda events: self._ready(listener, events)
+        self._handlers[listener] = partial(self._ready, listener)
         self._poll.register(listener, select.EPOLLIN)
         return new.task
 
@@ -133,7 +134,7 @@ class TrapPlatform:
 
     def _answer(self, listener: int, buffer: bytearray) -> None:
         """Answer a received call, or let the kernel's function do it later."""
-        call, tid, _, number, _, _, *args = host.NOTIF.unpack(buffer)
+        call, tid, number, *args = host.NOTIF.unpack(buffer)
         traced = self._tasks.get(tid)
         if traced is None:
             self.reap()  # its birth must be among the events
@@ -148,7 +149,9 @@ class TrapPlatform:
             traced.calls += 1
         else:
             self._placement.called(traced)
-        self._signals.received(traced)
+        traced.signals = traced.taken_back = 0
+        if traced.postponed:
+            self._signals.received(traced)
         pending = traced.pending
         if pending is not None:
             if pending.stage == 2 and number == self._execveat and args[0] == pending.stub_fd:
@@ -210,8 +213,8 @@ class TrapPlatform:
             traced.interrupted = True
         self._send(traced.listener, call, value, 0)
 
-    def send_fd(self, task: Any, fd: int, cloexec: bool) -> Any:
-        traced = self._tasks[task.tid]
+    def send_fd(self, task: Any, fd: int, cloexec: bool, keep: bool = False) -> Any:
+        traced: Traced = task.io
         try:
             fcntl.ioctl(
                 traced.listener,
@@ -222,7 +225,8 @@ class TrapPlatform:
             if error.errno != errno.ENOENT:
                 raise  # EMFILE and the like are the call's result
         finally:
-            os.close(fd)
+            if not keep:
+                os.close(fd)
         traced.call = 0
         return DEFERRED
 

@@ -63,12 +63,10 @@ class SignalStops:
 
     def received(self, traced: Traced) -> None:
         """Its call is ours now: the signals that waited for that come with the call's answer."""
-        traced.signals = traced.taken_back = 0
-        if traced.postponed:
-            again, traced.postponed = traced.postponed, []
-            traced.returning += again
-            for signum, _ in again:
-                host.tgkill(traced.memory.pid, traced.tid, signum)
+        again, traced.postponed = traced.postponed, []
+        traced.returning += again
+        for signum, _ in again:
+            host.tgkill(traced.memory.pid, traced.tid, signum)
 
     def _returned(self, traced: Traced, signum: int) -> None:
         """A signal that was postponed tells again who sent it first."""

@@ -56,8 +56,8 @@ class FakePlatform:
     def finish(self, task: Task, value: int) -> None:
         self.answers.append(value)
 
-    def send_fd(self, task: Task, fd: int, cloexec: bool) -> Any:
-        self.sent.append(fd)
+    def send_fd(self, task: Task, fd: int, cloexec: bool, keep: bool = False) -> Any:
+        self.sent.append(os.dup(fd) if keep else fd)
         return DEFERRED
 
     def put_fd(self, task: Task, fd: int, cloexec: bool, at: int | None = None) -> int:
@@ -157,4 +157,4 @@ class KernelWorld:
             closing: Callable[[], None] | None = getattr(getattr(self.container, name, None), "close", None)
             if closing is not None:
                 closing()
-        self.kernel.loop.poll.close()
+        self.kernel.loop.close()
