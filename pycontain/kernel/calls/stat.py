@@ -145,7 +145,7 @@ def _readlink(task: Task, dirfd: int, address: int, buffer: int, size: int) -> i
     else:
         node = resolve(task, dirfd, path, False)
     if node.inode.mode & S_IFMT != S_IFLNK:
-        fail(errno.EINVAL)
+        return -errno.EINVAL  # nearly all of them: realpath(3) asks it of every directory of a path
     target = node.mount.fs.readlink(node.inode, task)[:size]
     task.io.write(buffer, target)
     return len(target)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 PackEntries = Callable[["Filesystem", Inode], tuple[bytes, int]]
 
 
+_TEXTS = {code: os.strerror(code) for code in errno.errorcode}
+
+
 def fail(code: int) -> NoReturn:
-    raise OSError(code, os.strerror(code))
+    raise OSError(code, _TEXTS[code])
 
 
 class Filesystem:
