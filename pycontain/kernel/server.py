@@ -23,6 +23,7 @@ from pycontain.kernel.kernel import Kernel
 from pycontain.kernel.session import Session
 from pycontain.kernel.streams import Log
 from pycontain.kernel.task import Process
+from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 
@@ -30,6 +31,9 @@ SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journa
 
 
 STATE_SIZE = 512  # bytes of state.json
+ENDED_UNCOLLECTED = (
+    32  # containers that have ended and may be kept in memory while others run, at some 200 KB each
+)
 
 
 class Running:
@@ -53,6 +57,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._idle = idle
         self._busy_at = time.monotonic()
+        self._ended = 0  # containers, since the last collection
         self._path = path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if os.path.exists(path):
@@ -88,13 +93,15 @@ class Server:
         self._busy_at = time.monotonic()
 
     def _look_idle(self) -> None:
-        if self.running or self._connections:
+        busy = bool(self.running or self._connections)
+        if busy:
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at >= self._idle:
             self.kernel.loop.stop()
             return
-        else:
+        if not busy or self._ended >= ENDED_UNCOLLECTED:
             gc.collect()  # automatic collection is off: it would stop a task in the middle of a call
+            self._ended = 0
         self.kernel.loop.later(min(self._idle, 5.0), self._look_idle)
 
     def close(self) -> None:
@@ -354,6 +361,7 @@ class Server:
 
     def _remove(self, running: Running) -> None:
         container = running.container
+        self._ended += 1
         self.running.pop(container.id, None)
         self.kernel.containers.pop(container.id, None)
         container.root_fs.close()
@@ -364,7 +372,7 @@ class Server:
         container.devpts.close()
         container.live.close()
         for mount in container.mounts:
-            if isinstance(mount.fs, SizedTmpfs):
+            if isinstance(mount.fs, SizedTmpfs | HostFs):
                 mount.fs.close()
         if running.log is not None:
             running.log.close()

@@ -83,3 +83,21 @@ def test_nothing_is_left(pycontain: CommandLine) -> None:
     root = Path(pycontain.environment["PYCONTAIN_ROOT"])
     assert list(root.glob("containers/*/tmpfs-inside-*")) == []
     pycontain("rm", "mounts-left")
+
+
+def test_what_has_ended_leaves_no_descriptor(pycontain: CommandLine, tmp_path: Path) -> None:
+    """While another container runs: the kernel is not idle in between."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    other = pycontain("run", "-d", BASE, "sleep", "inf").stdout.strip()
+    status = pycontain("kernel", "status").stdout.splitlines()
+    kernel = next(line.split()[1] for line in status if line.startswith("pid:"))
+
+    def descriptors() -> int:
+        looks = "find /given /sys/devices/system/cpu /sys/devices/system/node >/dev/null; cat /etc/hosts"
+        pycontain("run", "--rm", "-v", f"{tmp_path}:/given", BASE, "sh", "-c", looks)
+        return len(os.listdir(f"/proc/{kernel}/fd"))
+
+    before = descriptors()
+    after = [descriptors() for _ in range(3)]
+    pycontain("rm", "-f", other)
+    assert after == [before] * 3

@@ -61,7 +61,14 @@ class HostFs(Filesystem):
         self.root.parent = self.root
 
     def close(self) -> None:
-        os.close(self._root_fd)
+        """Give every descriptor back; the file system is used no more."""
+        for directory in self._entered:
+            os.close(directory.fd)
+            directory.fd = -1
+        self._entered.clear()
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
 
     def _inode(self, info: os.stat_result) -> HostInode:
         if self._own_uid == 0:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -126,63 +124,6 @@ public class Main {
     Runtime.getRuntime().addShutdownHook(new Thread(() -> System.out.println("hook")));
     pool.shutdown(); System.exit(5);
   }
-}
-"""
-
-
-@pytest.mark.skipif(shutil.which("go") is None, reason="no Go compiler on the host")
-def test_go_with_its_preemption_signals(either: DebianUser, shared_directory: Path) -> None:
-    """Go interrupts its threads by SIGURG every 10 ms: no file call may fail or be lost by it."""
-    (shared_directory / "main.go").write_text(GO)
-    subprocess.run(
-        ["go", "build", "-o", shared_directory / "main", shared_directory / "main.go"],
-        check=True,
-        timeout=240,
-        env={
-            **either.environment,
-            "HOME": str(shared_directory),
-            "GOFLAGS": "-mod=mod",
-            "GO111MODULE": "off",
-        },
-    )
-    out = either.sh("/main", "-v", f"{shared_directory / 'main'}:/main:ro")
-    assert out == "2000 files, 56 programs, 0 errors\n"
-
-
-GO = """
-package main
-
-import ("fmt"; "os"; "os/exec"; "sync"; "sync/atomic")
-
-func main() {
-	var files, programs, errors atomic.Int64
-	var group sync.WaitGroup
-	stop := make(chan bool)
-	for i := 0; i < 1; i++ { go func() { x := 1; for { select { case <-stop: return; default: x *= 3 } } }() }
-	for i := 0; i < 8; i++ {
-		group.Add(1)
-		go func(i int) {
-			defer group.Done()
-			for j := 0; j < 250; j++ {
-				name := fmt.Sprintf("/tmp/%d-%d", i, j)
-				if err := os.WriteFile(name, []byte("text"), 0644); err != nil { errors.Add(1); fmt.Println(err) }
-				if got, err := os.ReadFile(name); err != nil || string(got) != "text" {
-					errors.Add(1); fmt.Println(err)
-				}
-				if err := os.Remove(name); err != nil { errors.Add(1); fmt.Println(err) }
-				files.Add(1)
-				if j%40 == 0 {
-					if out, err := exec.Command("echo", "x").Output(); err != nil || string(out) != "x\\n" {
-						errors.Add(1); fmt.Println(err)
-					}
-					programs.Add(1)
-				}
-			}
-		}(i)
-	}
-	group.Wait()
-	close(stop)
-	fmt.Printf("%d files, %d programs, %d errors\\n", files.Load(), programs.Load(), errors.Load())
 }
 """
 
