@@ -37,6 +37,21 @@ class Rule(NamedTuple):
     default: int
     tests: tuple[Test, ...] = ()
 
+    def action(self, arguments: Sequence[int]) -> int:
+        """What the filter does with a call of these arguments."""
+        for test in self.tests:
+            value = arguments[test.argument]
+            low = value & 0xFFFFFFFF
+            if test.wide:
+                matches = value == 0
+            elif test.bits:
+                matches = any(low & bits for bits in test.values)
+            else:
+                matches = any(low == each & 0xFFFFFFFF for each in test.values)
+            if matches:
+                return test.action
+        return self.default
+
 
 ALLOW = Rule(RET_ALLOW)
 NOTIFY = Rule(RET_NOTIFY)

@@ -35,9 +35,12 @@ PAUSE = 0.001  # seconds that a sender of too many signals waits, and their rece
 SETTLE = 0.001  # seconds in which a call that signals took back comes again, unless the machine is busy
 
 
+def _numbered(rules: Mapping[str, Rule]) -> dict[int, Rule]:
+    return {arch.NUMBERS[name]: rule for name, rule in rules.items() if name in arch.NUMBERS}
+
+
 def _compile(rules: Mapping[str, Rule]) -> bytes:
-    numbered = {arch.NUMBERS[name]: rule for name, rule in rules.items() if name in arch.NUMBERS}
-    return compile_filter(numbered, NOTIFY, arch.AUDIT_ARCH, arch.X32_BIT)
+    return compile_filter(_numbered(rules), NOTIFY, arch.AUDIT_ARCH, arch.X32_BIT)
 
 
 class TrapPlatform:
@@ -67,7 +70,7 @@ class TrapPlatform:
         for name, number in arch.NUMBERS.items():
             self._names[number] = name
             self._functions[number] = functions.get(name)
-        self._signals = SignalStops(self._functions)
+        self._signals = SignalStops(_numbered(counting_rules))
         self._settling = False
         self._execveat = arch.NUMBERS["execveat"]
         self._stub = stub.exec_stub()

@@ -8,11 +8,11 @@ so senders get a pause (see TrapPlatform.flooded).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from pycontain.platforms.trap import host
 from pycontain.platforms.trap import x86_64 as arch
+from pycontain.platforms.trap.bpf import NOTIFY, RET_NOTIFY, Rule
 from pycontain.platforms.trap.traced import Traced
 
 ERESTARTSYS, ERESTARTNOINTR = 512, 513
@@ -25,9 +25,9 @@ BURST = 16  # signals that a process takes without a call of its own before who 
 class SignalStops:
     """urgent: the task whose call shall be received before any other is answered."""
 
-    def __init__(self, functions: Sequence[Any]) -> None:
-        """functions: by call number; None where the host carries out the call."""
-        self._functions = functions
+    def __init__(self, rules: Mapping[int, Rule]) -> None:
+        """rules: the filter's, by call number; it sends what has none to us, too."""
+        self._rules = rules
         self.urgent: Traced | None = None
         self.restarts = 0
 
@@ -45,7 +45,7 @@ class SignalStops:
         if registers[arch.RESULT] == RESTART:
             if traced.interrupted:
                 traced.interrupted = False
-            elif self._trapped(registers[arch.CALL_NUMBER]):
+            elif self._trapped(registers):
                 # interrupted before we received the call: it must run again, natively it never fails with EINTR
                 words = list(registers)
                 words[arch.RESULT] = RESTART_ALWAYS
@@ -58,8 +58,13 @@ class SignalStops:
                     signum = 0
         host.ptrace(host.PTRACE_CONT, traced.tid, 0, signum)
 
-    def _trapped(self, number: int) -> bool:
-        return 0 <= number < len(self._functions) and self._functions[number] is not None
+    def _trapped(self, registers: Sequence[int]) -> bool:
+        """Is it a call of ours, with these arguments? One that waits natively (F_SETLKW, send) ends with EINTR."""
+        number = registers[arch.CALL_NUMBER]
+        if number >= arch.X32_BIT:
+            return False  # it is in no call
+        arguments = [registers[index] for index in arch.ARGUMENTS]
+        return self._rules.get(number, NOTIFY).action(arguments) == RET_NOTIFY
 
     def received(self, traced: Traced) -> None:
         """Its call is ours now: the signals that waited for that come with the call's answer."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
@@ -289,6 +293,49 @@ def interrupted_calls() -> None:
         t.join()
         if got < 0:
             os.read(r, 5)
+
+
+@case
+def interrupted_native_waits() -> None:
+    """fcntl and sendto go to the kernel for some arguments only; what waits in the host ends with EINTR, too."""
+    fd = os.open("/tmp/locked", os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(10))
+    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    held, hold = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        own = os.open("/tmp/locked", os.O_RDWR)
+        fcntl.fcntl(own, fcntl.F_SETLK, request)
+        os.write(hold, b"x")
+        time.sleep(20)
+        os._exit(0)
+    os.read(held, 1)
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    for full in (bytes(65536), b"x"):
+        with contextlib.suppress(BlockingIOError):
+            while near.send(full):
+                pass
+    near.setblocking(True)
+    text, lock = ctypes.create_string_buffer(b"text"), ctypes.create_string_buffer(request)
+    for number in (signal.SIGALRM, signal.SIGURG):
+        seen = Handled(number, False)
+        for name, call in (
+            ("F_SETLKW", lambda: libc.fcntl(fd, 7, lock)),
+            ("F_OFD_SETLKW", lambda: libc.fcntl(fd, 38, lock)),
+            ("send", lambda: libc.send(near.fileno(), text, 4, 0)),
+            ("sendto", lambda: libc.sendto(near.fileno(), text, 4, 0, None, 0)),
+            ("write", lambda: libc.write(near.fileno(), text, 4)),
+        ):
+            sender = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, number))
+            signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+            sender.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+            ctypes.set_errno(0)
+            print(name, call(), name_of(ctypes.get_errno()), seen.count)
+            sender.join()
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
 
 
 @case

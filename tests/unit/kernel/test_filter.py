@@ -185,3 +185,19 @@ def test_the_filter_fits() -> None:
             assert at + 1 + max(yes, no) < len(PROGRAM) // 8
         elif operation == bpf.JA:
             assert at + 1 + k < len(PROGRAM) // 8
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, rule in RULES.items() if rule.tests and name in arch.NUMBERS]
+)
+def test_a_rule_says_what_the_filter_does(name: str) -> None:
+    rule = RULES[name]
+    values = {v + d for test in rule.tests for v in test.values for d in (-1, 0, 1, 1 << 32)} | {
+        5000,
+        1 << 63,
+    }
+    for argument in {test.argument for test in rule.tests}:
+        for value in values:
+            arguments = [0] * 6
+            arguments[argument] = value & (1 << 64) - 1
+            assert rule.action(arguments) == run(PROGRAM, arch.NUMBERS[name], arguments), (argument, value)
