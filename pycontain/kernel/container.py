@@ -34,6 +34,7 @@ from pycontain.unionfs.inode import Stat
 if TYPE_CHECKING:
     from pycontain.kernel.kernel import Kernel
 
+MOST_BURIED = 1024  # processes that have ended whose users are known
 FIRST_MOUNT = 20  # its number in /proc/PID/mountinfo
 RELEASE = b"6.1.0-pycontain"
 VERSION = b"#1 SMP pycontain emulated kernel"
@@ -76,6 +77,7 @@ class Container:
         self.paused = False
         self.rebooted = 0  # the signal that reboot(2) ends it with
         self._zombies: dict[int, tuple[Process, bytes]] = {}
+        self._buried: dict[int, int] = {}
         self.limits = Limits(self, {})
         self.usage = Usage(self)
         self.load = LoadAverage(self)
@@ -98,6 +100,14 @@ class Container:
                 self.kernel.platform.release(task)
 
     # -- numbers of processes
+
+    def sender(self, pid: int) -> tuple[int, int]:
+        """See platforms.base.Listener. A signal may come when who sent it has ended and has been waited for."""
+        process = self.processes.get(pid)
+        if process is not None:
+            return self.inside(pid), process.credentials.uid
+        uid = self._buried.get(pid)
+        return (0, 0) if uid is None else (self.inside(pid), uid)
 
     def inside(self, pid: int) -> int:
         """A host process or thread number as the container knows it."""
@@ -124,6 +134,9 @@ class Container:
     def bury(self, process: Process) -> None:
         """A process has ended. It is still there for its parent to wait for: until then it can be named."""
         self.processes.pop(process.pid, None)
+        self._buried[process.pid] = process.credentials.uid
+        if len(self._buried) > MOST_BURIED:
+            del self._buried[next(iter(self._buried))]
         if len(self._zombies) > 256:
             self._zombies = {pid: z for pid, z in self._zombies.items() if self.zombie(pid) is not None}
         birth = birth_of(process.pid)

@@ -164,6 +164,10 @@ class Kernel:
             whose = "" if task is None else f" of process {task.process.pid} ({task.process.name!r})"
             print(f"{name}{whose}: {text}", file=sys.stderr, flush=True)
 
+    def sender(self, task: Task, pid: int) -> tuple[int, int]:
+        """See platforms.base.Listener."""
+        return task.process.container.sender(pid)
+
     def new_process(self, container: Container, credentials: Credentials) -> Task:
         """A task without a number yet, for looking things up before it is launched."""
         process = Process(0, container, None, credentials, FileContext(container.root, container.root, 0o022))

@@ -275,7 +275,7 @@ _PARTIAL = {
     "ioctl": "requests outside the list of terminal, file and network interface requests answer ENOTTY",
     "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
     "chroot": "relative to a thread group, not to a thread",
-    "kill": "siginfo names no sender",
+    "kill": "siginfo of a signal that is awaited, not delivered, names the user of the host",
     "shmctl": "IPC_SET does nothing: every process of a container may use its objects",
     "semctl": "IPC_SET does nothing: every process of a container may use its objects",
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",

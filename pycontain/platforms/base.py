@@ -78,6 +78,15 @@ class Launch(NamedTuple):
     limits: tuple[tuple[int, int, int], ...] = ()  # (RLIMIT number, soft, hard); -1: unlimited
 
 
+class Sender(NamedTuple):
+    """What a signal tells of where it comes from (sigaction(2)): si_pid and si_uid as the container knows them."""
+
+    pid: int
+    uid: int
+    code: int = 0  # si_code, not above 0
+    value: int = 0  # si_value, of sigqueue(3)
+
+
 class Listener(Protocol):
     """What the kernel offers to a platform."""
 
@@ -86,6 +95,9 @@ class Listener(Protocol):
     def exited(self, tid: int, status: int, usage: struct_rusage | None = None) -> None: ...
     def failed(self, task: Any | None, name: str, error: BaseException) -> None: ...
     def unknown(self, name: str) -> None: ...
+    def sender(self, task: Any, pid: int) -> tuple[int, int]:
+        """Number and real user of a process as a task's container knows them; (0, 0) for one that is not in it."""
+
     def later(self, seconds: float, function: Callable[[], None]) -> None: ...
 
 
@@ -130,7 +142,8 @@ class Platform(Protocol):
     def limited_directory(self, size: int) -> int | None:
         """A descriptor of an empty directory that holds so many bytes, then ENOSPC; None where there can be none."""
 
-    def kill(self, pid: int, tid: int | None, signal: int) -> None: ...
+    def kill(self, pid: int, tid: int | None, signal: int, sender: Sender | None = None) -> None:
+        """sender: whom the signal names; None: somebody outside."""
 
     def processors(self, tid: int) -> frozenset[int]:
         """The processors that a task may run on: what place() chose, or all that the kernel may use."""

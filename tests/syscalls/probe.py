@@ -26,7 +26,7 @@ NR = {
     "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439, "fchmodat2": 452, "close_range": 436,
     "mknodat": 259, "linkat": 265, "unlinkat": 263, "symlinkat": 266, "readlinkat": 267, "fchownat": 260,
     "newfstatat": 262, "utimensat": 280, "futimesat": 261, "creat": 85, "open": 2, "access": 21, "faccessat": 269,
-    "getcwd": 79, "readlink": 89, "rename": 82, "mkdir": 83, "rmdir": 84, "link": 86, "symlink": 88, "tgkill": 234,
+    "getcwd": 79, "readlink": 89, "rename": 82, "mkdir": 83, "rmdir": 84, "link": 86, "symlink": 88, "tgkill": 234, "rt_sigqueueinfo": 129,
     "tkill": 200, "gettid": 186, "kill": 62, "fallocate": 285, "truncate": 76, "prlimit64": 302, "umask": 95,
     "statfs": 137, "fstatfs": 138, "sched_getaffinity": 204, "vfork": 58, "clone": 56, "clone3": 435, "fork": 57,
     "memfd_create": 319, "waitid": 247, "signalfd4": 289, "timerfd_create": 283, "timerfd_settime": 286,

@@ -32,7 +32,7 @@ from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import resolve
-from pycontain.platforms.base import NATIVE
+from pycontain.platforms.base import NATIVE, Sender
 
 UTIMBUF = struct.Struct("<qq")
 TIME_MIN, TIME_MAX = -0x80000000 * BILLION, 0x37FFFFFFF * BILLION + BILLION - 1  # as ext4 has it
@@ -271,7 +271,8 @@ def _limit_size(task: Task, size: int) -> None:
     """RLIMIT_FSIZE: what the host sees to where a file is written or truncated through a descriptor."""
     text = host_file(task.process.pid, "limits").partition(b"Max file size")[2].split(None, 1)
     if text and text[0].isdigit() and size > int(text[0]):
-        task.container.kernel.platform.kill(task.process.pid, task.tid, signal.SIGXFSZ)
+        sender = Sender(task.container.inside(task.process.pid), task.credentials.uid)
+        task.container.kernel.platform.kill(task.process.pid, task.tid, signal.SIGXFSZ, sender)
         fail(errno.EFBIG)
 
 

@@ -15,10 +15,12 @@ from pycontain.kernel.task import Process, Task
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.procinode import ProcInode
 from pycontain.kernel.vfs.proctext import host_file, parent_pid
-from pycontain.platforms.base import LATER, NATIVE
+from pycontain.platforms.base import LATER, NATIVE, Sender
 
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
 CAP_SYS_NICE = 23
+SI_USER, SI_TKILL = 0, -6
+SIGINFO = struct.Struct("<iiixxxxiIQ")  # the start of siginfo_t: si_signo si_errno si_code si_pid si_uid si_value
 
 
 def sys_getpid(task: Task, a: tuple[int, ...]) -> int:
@@ -122,15 +124,21 @@ def _flooded(task: Task, target: Process) -> bool:
     return target is not task.process and target.container.kernel.platform.flooded(target.pid)
 
 
-def _send(task: Task, target: Process, signum: int, tid: int | None = None) -> None:
+def _send(
+    task: Task, target: Process, signum: int, tid: int | None = None, sender: Sender | None = None
+) -> None:
     if not _allowed(task, target, signum):
         fail(errno.EPERM)
     if target.pid not in target.container.processes or not _heeded(target, signum):
         return  # a zombie takes every signal, and nothing comes of it
     kernel = target.container.kernel
-    kernel.platform.kill(target.pid, tid, signum)
+    kernel.platform.kill(target.pid, tid, signum, sender or _sender(task, SI_USER if tid is None else SI_TKILL))
     if signum:
         kernel.waits.signalled(target)
+
+
+def _sender(task: Task, code: int) -> Sender:
+    return Sender(task.process.container.inside(task.process.pid), task.process.credentials.uid, code)
 
 
 def _send_to(task: Task, target: Process, signum: int) -> Any:
@@ -140,17 +148,19 @@ def _send_to(task: Task, target: Process, signum: int) -> Any:
     return 0
 
 
-def _send_one(task: Task, number: int, target: Process, signum: int) -> Any:
-    """By the host's own call where it has the same number: then the signal tells who sent it. The number cannot
-    become another process's meanwhile, since the host gives it out again only when we have reaped the target."""
-    if target.container.outside(number) != number:
-        _send(task, target, signum)
+def _send_one(task: Task, number: int, target: Process, signum: int, sender: Sender | None = None) -> Any:
+    """By the host's own call where it has the same numbers: then the signal tells who sent it, even where it is never
+    delivered. The number cannot become another process's meanwhile, since the host gives it out again only when we
+    have reaped the target."""
+    container = target.container
+    if container.outside(number) != number or (sender is None and task.process is container.init):
+        _send(task, target, signum, sender=sender)
         return 0
     if not _allowed(task, target, signum):
         fail(errno.EPERM)
-    if target.pid not in target.container.processes or not _heeded(target, signum):
+    if target.pid not in container.processes or not _heeded(target, signum):
         return 0
-    kernel = target.container.kernel
+    kernel = container.kernel
     kernel.loop.later(0, lambda: kernel.waits.signalled(target))
     return NATIVE
 
@@ -161,23 +171,33 @@ def sys_rt_sigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.EINVAL)
     if number <= 0:
         fail(errno.ESRCH)
+    sender = _queued(task, number, a[2])
     target = find(task, number)
-    return LATER if _flooded(task, target) else _send_one(task, number, target, signum)
+    return LATER if _flooded(task, target) else _send_one(task, number, target, signum, sender)
+
+
+def _queued(task: Task, number: int, address: int) -> Sender:
+    """What a program says of itself in sigqueue(3); number: to whom."""
+    _, _, code, pid, uid, value = task.unpack(SIGINFO, address)
+    if (code >= 0 or code == SI_TKILL) and number != task.process.container.inside(task.process.pid):
+        fail(errno.EPERM)
+    return Sender(pid, uid, min(code, 0), value)
 
 
 def sys_rt_tgsigqueueinfo(task: Task, a: tuple[int, ...]) -> Any:
     group, tid, signum = signed(a[0]), signed(a[1]), signed(a[2])
     if group <= 0 or tid <= 0 or not 0 <= signum <= 64:
         fail(errno.EINVAL)
+    sender = _queued(task, group, a[3])
     target = find(task, tid)
     if target is not find(task, group):
         fail(errno.ESRCH)
     if _flooded(task, target):
         return LATER
     if target is target.container.init:
-        _send(task, target, signum, target.container.outside(tid))
+        _send(task, target, signum, target.container.outside(tid), sender)
         return 0
-    return _send_one(task, tid, target, signum)
+    return _send_one(task, tid, target, signum, sender)
 
 
 def sys_kill(task: Task, a: tuple[int, ...]) -> Any:
@@ -241,7 +261,7 @@ def _thread_kill(task: Task, group: int | None, thread: int, signum: int) -> Any
     if owner is task.process and owner is not container.init:
         return NATIVE  # to itself: the host's own numbers, and siginfo is right
     if owner is task.process:
-        container.kernel.platform.kill(owner.pid, tid, signum)
+        container.kernel.platform.kill(owner.pid, tid, signum, _sender(task, SI_TKILL))
         return 0
     if _flooded(task, owner):
         return LATER

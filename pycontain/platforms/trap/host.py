@@ -45,7 +45,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 SYS_PIDFD_GETFD = 438  # the same number on every architecture
 SYS_LANDLOCK_CREATE_RULESET = 444
-SYS_TGKILL = 234  # x86-64
+SYS_TGKILL, SYS_RT_SIGQUEUEINFO, SYS_RT_TGSIGQUEUEINFO = 234, 129, 297  # x86-64
 LANDLOCK_CREATE_RULESET_VERSION = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -96,17 +96,18 @@ def set_registers(pid: int, registers: bytes) -> None:
 
 
 _information = ctypes.create_string_buffer(128)  # siginfo_t, scratch
+_information_address = ctypes.addressof(_information)
 
 
 def get_signal_information(pid: int) -> bytes:
     """The siginfo_t of the signal in whose delivery stop the task stands."""
-    ptrace(PTRACE_GETSIGINFO, pid, 0, ctypes.addressof(_information))
+    ptrace(PTRACE_GETSIGINFO, pid, 0, _information_address)
     return _information.raw
 
 
 def set_signal_information(pid: int, information: bytes) -> None:
     _information.raw = information
-    ptrace(PTRACE_SETSIGINFO, pid, 0, ctypes.addressof(_information))
+    ptrace(PTRACE_SETSIGINFO, pid, 0, _information_address)
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:
@@ -118,6 +119,16 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 
 def tgkill(pid: int, tid: int, signum: int) -> None:
     if _syscall(SYS_TGKILL, pid, tid, signum) < 0:
+        raise _failed()
+
+
+def queue_signal(pid: int, tid: int | None, signum: int, information: bytes) -> None:
+    """Send a signal with a siginfo_t of one's own, si_code below zero. Raises EAGAIN if too many are queued."""
+    if tid is None:
+        result = _syscall(SYS_RT_SIGQUEUEINFO, pid, signum, information)
+    else:
+        result = _syscall(SYS_RT_TGSIGQUEUEINFO, pid, tid, signum, information)
+    if result < 0:
         raise _failed()
 
 

@@ -19,7 +19,16 @@ from resource import struct_rusage
 from typing import Any
 
 from pycontain.errors import PlatformError
-from pycontain.platforms.base import DEFERRED, LATER, NATIVE, Launch, Listener, Program, SyscallFunction
+from pycontain.platforms.base import (
+    DEFERRED,
+    LATER,
+    NATIVE,
+    Launch,
+    Listener,
+    Program,
+    Sender,
+    SyscallFunction,
+)
 from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
@@ -70,7 +79,7 @@ class TrapPlatform:
         for name, number in arch.NUMBERS.items():
             self._names[number] = name
             self._functions[number] = functions.get(name)
-        self._signals = SignalStops(_numbered(counting_rules))
+        self._signals = SignalStops(_numbered(counting_rules), kernel.sender)
         self._settling = False
         self._execveat = arch.NUMBERS["execveat"]
         self._stub = stub.exec_stub()
@@ -315,7 +324,9 @@ class TrapPlatform:
     def limited_directory(self, size: int) -> int | None:
         return tmpfs.make(size)
 
-    def kill(self, pid: int, tid: int | None, signum: int) -> None:
+    def kill(self, pid: int, tid: int | None, signum: int, sender: Sender | None = None) -> None:
+        if sender is not None and signum and self._signals.send(pid, tid, signum, sender):
+            return
         if tid is None:
             os.kill(pid, signum)
         else:

@@ -4,12 +4,23 @@ Two things that a kernel of its own has by nature need care here. A signal takes
 received yet: the call runs again, and when that happens too often, signals wait until it has been received. And
 each stop costs us more than its sender: a process that gets signals without end would do nothing but take them,
 so senders get a pause (see TrapPlatform.flooded).
+
+Who sent a signal is told as the container knows it, not the host, in the stop before its delivery. What is never
+delivered, because a task waits for it (sigtimedwait(2)) or reads it (signalfd(2)), has no such stop: there siginfo
+is the host's, but where we send the signal ourselves. Then it is as of sigqueue(3), the one way to name another
+sender, and it becomes one of kill(2) again when it is delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+import signal
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from pycontain.platforms.base import Sender
 from pycontain.platforms.trap import host
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, RET_NOTIFY, Rule
@@ -19,15 +30,21 @@ ERESTARTSYS, ERESTARTNOINTR = 512, 513
 RESTART = (1 << 64) - ERESTARTSYS
 RESTART_ALWAYS = (1 << 64) - ERESTARTNOINTR
 PATIENCE = 3  # how often signals may take a call back before they have to wait for it
+SI_USER, SI_QUEUE, SI_MESGQ, SI_TKILL = 0, -1, -3, -6
+CLD_CONTINUED = 6  # the last of SIGCHLD's own codes, which begin with 1
+HEAD = struct.Struct("<iiixxxxiIQ")  # siginfo_t: si_signo si_errno si_code si_pid si_uid si_value
+MARK = 16  # bytes after it, which nobody looks at and the host keeps
 BURST = 16  # signals that a process takes without a call of its own before who sends them has to wait
 
 
 class SignalStops:
     """urgent: the task whose call shall be received before any other is answered."""
 
-    def __init__(self, rules: Mapping[int, Rule]) -> None:
-        """rules: the filter's, by call number; it sends what has none to us, too."""
+    def __init__(self, rules: Mapping[int, Rule], sender: Callable[[Any, int], tuple[int, int]]) -> None:
+        """rules: the filter's, by call number; it sends what has none to us, too. sender: see Listener."""
         self._rules = rules
+        self._sender = sender
+        self._key = os.urandom(16)
         self.urgent: Traced | None = None
         self.restarts = 0
 
@@ -56,7 +73,47 @@ class SignalStops:
                     traced.postponed.append((signum, host.get_signal_information(traced.tid)))
                     self.urgent = traced
                     signum = 0
+        if signum:
+            self._name_sender(traced, signum)
         host.ptrace(host.PTRACE_CONT, traced.tid, 0, signum)
+
+    def _name_sender(self, traced: Traced, signum: int) -> None:
+        information = host.get_signal_information(traced.tid)
+        _, wrong, code, pid, uid, value = HEAD.unpack_from(information)
+        if code == SI_QUEUE:
+            # a program tells itself who it is when it calls sigqueue(3); is it one of ours?
+            mark = information[HEAD.size : HEAD.size + MARK]
+            for code in (SI_USER, SI_TKILL):
+                if mark == self._mark(traced.memory.pid, code, pid, uid):
+                    host.set_signal_information(traced.tid, HEAD.pack(signum, 0, code, pid, uid, 0).ljust(128, b"\0"))
+                    return
+            return
+        if code > CLD_CONTINUED or (code > 0 and signum != signal.SIGCHLD):
+            return  # faults and the like name no process
+        if code < 0 and code not in (SI_TKILL, SI_MESGQ):
+            return
+        told = self._sender(traced.task, pid)
+        if told != (pid, uid):
+            head = HEAD.pack(signum, wrong, code, *told, value)
+            host.set_signal_information(traced.tid, head + information[HEAD.size :])
+
+    def send(self, pid: int, tid: int | None, signum: int, sender: Sender) -> bool:
+        """Send a signal that names its sender. False if the host has no room to queue it: it goes without."""
+        code, mark = sender.code, b""
+        if code in (SI_USER, SI_TKILL):
+            code, mark = SI_QUEUE, self._mark(pid, code, sender.pid, sender.uid)
+        head = HEAD.pack(signum, 0, code, sender.pid, sender.uid, sender.value)
+        try:
+            host.queue_signal(pid, tid, signum, (head + mark).ljust(128, b"\0"))
+        except BlockingIOError:
+            return False
+        return True
+
+    def _mark(self, target: int, code: int, pid: int, uid: int) -> bytes:
+        """Nobody else can make one for this process, or for another sender."""
+        return hashlib.blake2s(
+            struct.pack("<iiiI", target, code, pid, uid), key=self._key, digest_size=MARK
+        ).digest()
 
     def _trapped(self, registers: Sequence[int]) -> bool:
         """Is it a call of ours, with these arguments? One that waits natively (F_SETLKW, send) ends with EINTR."""

@@ -26,6 +26,7 @@ from probe import (
     outcome,
     put,
     raw,
+    run,
     spawn,
     state_of,
     tell,
@@ -228,6 +229,35 @@ def sent_to_a_group() -> None:
     os.setpgid(0, 0)
     os.kill(0, signal.SIGUSR1)
     print(signal.sigwaitinfo([signal.SIGUSR1]).si_pid == os.getpid())
+
+
+@case
+def code_of_a_group_signal() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    os.setpgid(0, 0)
+    os.kill(0, signal.SIGUSR1)
+    print(signal.sigwaitinfo([signal.SIGUSR1]).si_code)
+
+
+@case(program="siginfo")
+def told_to_a_handler() -> None:
+    for user in ("0", "1000"):
+        run("/programs/siginfo", user)
+
+
+@case
+def queued_to_the_first_process() -> None:
+    """It does not handle the signal, so nothing comes of it; who may not speak for another is told so."""
+    tell("of one's own", libc_queue, 1, -1)
+    tell("as of kill", libc_queue, 1, 0)
+    tell("as of tgkill", libc_queue, 1, -6)
+    tell("to nobody", libc_queue, 99999999, -1)
+    tell("to nobody, as of kill", libc_queue, 99999999, 0)
+
+
+def libc_queue(pid: int, code: int) -> object:
+    information = struct.pack("<iiiiiIQ", signal.SIGUSR2, 0, code, 0, os.getpid(), os.getuid(), 0).ljust(128, b"\0")
+    return raw("rt_sigqueueinfo", pid, signal.SIGUSR2, information)
 
 
 @case

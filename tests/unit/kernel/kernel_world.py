@@ -12,7 +12,7 @@ from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import DEFAULT_CAPABILITIES, Credentials
 from pycontain.kernel.kernel import Kernel
 from pycontain.kernel.task import Task
-from pycontain.platforms.base import DEFERRED
+from pycontain.platforms.base import DEFERRED, Sender
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.index import Entry
 
@@ -73,7 +73,7 @@ class FakePlatform:
     def place(self, tid: int, processors: Collection[int]) -> None:
         os.sched_setaffinity(tid, processors)
 
-    def kill(self, pid: int, tid: int | None, signum: int) -> None:
+    def kill(self, pid: int, tid: int | None, signum: int, sender: Sender | None = None) -> None:
         self.killed.append((pid, tid, signum))
 
     def close(self) -> None:
