@@ -87,6 +87,9 @@ class Sender(NamedTuple):
     value: int = 0  # si_value, of sigqueue(3)
 
 
+Call = tuple[str, tuple[int | bytes, ...]]  # name and arguments; bytes stand for their address
+
+
 class Listener(Protocol):
     """What the kernel offers to a platform."""
 
@@ -127,6 +130,10 @@ class Platform(Protocol):
 
     def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
         """Install a descriptor during a call, at a given number if wanted; the call still waits. Closes fd."""
+
+    def afterwards(self, task: Any, calls: Sequence[Call]) -> None:
+        """System calls that the task makes itself, unnoticed, as soon as the present one is answered. The host must
+        carry them out, and none may wait."""
 
     def take_fd(self, task: Any, fd: int) -> int:
         """Our own descriptor of what the task has there now. Raises PermissionError where the host forbids it."""

@@ -32,6 +32,4 @@ DIFFERENCES: dict[str, str] = {
     "sockets/credentials_in_messages": "credentials in messages are the host's",
     "sockets/datagram_senders": "messages come without their sender's address; sending without a peer is EPIPE, or nothing from a bound socket",
     "sockets/datagram_pair_ends": "a datagram pair is a SOCK_SEQPACKET pair",
-    "sockets/descriptors_after_close": "a directory's descriptor in flight is forgotten after many opens",
-    "sockets/options_survive_bind_and_connect": "an epoll made before bind or connect watches the socket that was there before",
 }

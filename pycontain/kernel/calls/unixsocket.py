@@ -20,7 +20,7 @@ import hashlib
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pycontain.kernel.abi import AT_FDCWD, O_CLOEXEC, O_NONBLOCK, S_IFMT, S_IFSOCK, signed
@@ -28,11 +28,13 @@ from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Credentials, Name
 from pycontain.kernel.vfs.access import EXECUTE, WRITE, need
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
+from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.walk import resolve_parent
-from pycontain.platforms.base import DEFERRED
+from pycontain.platforms.base import DEFERRED, Call
 from pycontain.unionfs.inode import Inode
 
 SUN_PATH = 108
+EPOLL_CTL_ADD = 1
 RETRY = 0.005  # seconds between tries to reach a socket whose queue is full
 PROTOCOL = "system.sockprotoname"  # an attribute of every socket; the names of unix ones start with UNIX
 
@@ -110,23 +112,48 @@ def replace(task: Task, fd: int, new: socket.socket, old: Name, name: Name) -> i
         new.setsockopt(socket.SOL_SOCKET, option, value)
     remember(task, new.fileno(), name)
     platform = task.process.container.kernel.platform
-    for other in _duplicates(task, fd, old):
+    others, watches = _elsewhere(task, fd, old)
+    if watches:
+        platform.afterwards(task, watches)
+    for other in others:
         platform.put_fd(task, os.dup(new.fileno()), bool(flags_of(task, other) & O_CLOEXEC), at=other)
     platform.put_fd(task, new.detach(), bool(flags & O_CLOEXEC), at=fd)
     return 0
 
 
-def _duplicates(task: Task, fd: int, old: Name) -> list[int]:
-    """Other descriptors of the process that name the same socket."""
+def _elsewhere(task: Task, fd: int, old: Name) -> tuple[list[int], list[Call]]:
+    """Other descriptors of the process that name the same socket; the calls that put it into the epolls again that
+    watch it (epoll(7)): the host forgets what they watch with the last descriptor of it."""
     find = task.process.container.sockets.find
-    found = []
-    for number in os.listdir(f"/proc/{task.tid}/fd"):
+    found, polls, inodes = [], [], set()
+    for text in os.listdir(f"/proc/{task.tid}/fd"):
+        number = int(text)
         try:
-            if int(number) != fd and find(os.stat(f"/proc/{task.tid}/fd/{number}").st_ino) is old:
-                found.append(int(number))
+            info = os.stat(f"/proc/{task.tid}/fd/{number}")
+            if not info.st_mode & S_IFMT:  # of an anonymous inode
+                if os.readlink(f"/proc/{task.tid}/fd/{number}") == "anon_inode:[eventpoll]":
+                    polls.append(number)
+            elif info.st_mode & S_IFMT == S_IFSOCK and find(info.st_ino) is old:
+                inodes.add(info.st_ino)
+                if number != fd:
+                    found.append(number)
         except OSError:
             continue  # closed meanwhile
-    return found
+    numbers = {fd, *found}
+    return found, [call for poll in polls for call in _watches(task, poll, numbers, inodes)]
+
+
+def _watches(task: Task, poll: int, numbers: set[int], inodes: set[int]) -> Iterator[Call]:
+    for line in host_file(task.tid, f"fdinfo/{poll}").splitlines():
+        if not line.startswith(b"tfd:"):
+            continue
+        # tfd: 5 events: 19 data: 5  pos:0 ino:1718b0 sdev:9
+        words = line.replace(b":", b" ").split()
+        values = dict(zip(words[::2], words[1::2], strict=False))
+        number = int(values[b"tfd"])
+        if number in numbers and int(values.get(b"ino", b"0"), 16) in inodes:
+            event = struct.pack("<IQ", int(values[b"events"], 16), int(values[b"data"], 16))
+            yield "epoll_ctl", (poll, EPOLL_CTL_ADD, number, event)
 
 
 def place_of(task: Task, path: bytes) -> tuple[Filesystem, Inode, bytes, int]:

@@ -9,8 +9,9 @@ ours opened with access mode 3, which allows neither read(2) nor write(2): both 
 
 close(2) is not trapped, so a handle is known to be unused only by looking at /proc/PID/fd of the container's
 processes. That is done when the number of handles has doubled. A descriptor can hide from it: in flight through a
-socket, or in the table of a thread that shares none. So the object behind a handle is never used again: it has no
-name from the start, and the host cannot give its inode number to another one while any description is left. What
+socket, or in the table of a thread that shares none. While anything is in flight, which the host tells of each
+socket, what is not seen is kept, as long as there is room. And the object behind a handle is never used again: it has
+no name from the start, and the host cannot give its inode number to another one while any description is left. What
 hides for too long then names nothing. Each container has its own pool, and does not know the handles of others.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,30 @@ def open_files(pids: Iterable[int]) -> set[tuple[int, int]]:
                 continue
             found.add((info.st_dev, info.st_ino))
     return found
+
+
+def in_flight(pids: Iterable[int]) -> bool:
+    """Is a descriptor on its way through a unix socket of these host processes?"""
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for name in names:
+            try:
+                if stat.S_ISSOCK(os.stat(f"/proc/{pid}/fd/{name}").st_mode) and _carries(pid, name):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def _carries(pid: int, name: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{name}", "rb") as file:
+        for line in file:
+            if line.startswith(b"scm_fds:"):
+                return line.split()[1] != b"0"
+    return False
 
 
 class Handle:
@@ -134,18 +160,25 @@ class HandlePool:
             os.rmdir(name, dir_fd=place)
 
     def _collect(self, pids: Iterable[int]) -> None:
-        """Close what two collections have not seen: what is in flight between them comes to no harm."""
+        """Close what two collections have not seen, unless it may be in flight."""
         live = open_files(pids)
         kept = 0
+        flying: bool | None = None
         for key, handle in list(self.open_handles.items()):
             if key in live:
                 handle.missed = False
                 kept += 1
-            elif handle.missed or len(self.open_handles) >= self._most:
+                continue
+            full = len(self.open_handles) >= self._most
+            if handle.missed and not full:
+                if flying is None:
+                    flying = in_flight((*pids, os.getpid()))  # datagrams pass through ourselves
+                if flying:
+                    continue
+            if handle.missed or full:
                 del self.open_handles[key]
                 os.close(handle.fd)
-            else:
-                handle.missed = True
+            handle.missed = True
         self._limit = min(
             max(FIRST_COLLECTION, 2 * kept, len(self.open_handles) + FIRST_COLLECTION), self._most
         )

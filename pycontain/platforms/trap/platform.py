@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from resource import struct_rusage
 from typing import Any
@@ -23,6 +23,7 @@ from pycontain.platforms.base import (
     DEFERRED,
     LATER,
     NATIVE,
+    Call,
     Launch,
     Listener,
     Program,
@@ -32,6 +33,7 @@ from pycontain.platforms.base import (
 from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
+from pycontain.platforms.trap.injection import Injection
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.placement import Placement
@@ -255,6 +257,14 @@ class TrapPlatform:
         number: int = fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
         return number
 
+    def afterwards(self, task: Any, calls: Sequence[Call]) -> None:
+        traced = self._tasks[task.tid]
+        if traced.injection is not None:
+            traced.injection.add(calls)
+        else:
+            traced.injection = Injection(calls)
+            host.ptrace(host.PTRACE_INTERRUPT, traced.tid)  # holds when the call has been answered
+
     def take_fd(self, task: Any, fd: int) -> int:
         pidfd = os.pidfd_open(self._tasks[task.tid].memory.pid)
         try:
@@ -423,7 +433,10 @@ class TrapPlatform:
             return
         if event == 0:
             self._placement.stopped(traced)
-            self._signals.stopped(traced, signum)
+            if traced.injection is not None:
+                traced.injection.stopped(traced, signum)
+            else:
+                self._signals.stopped(traced, signum)
         elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
             self._forked(traced, event)
         elif event == host.EVENT_EXEC:
@@ -440,6 +453,8 @@ class TrapPlatform:
                 traced.pending = None
                 os.kill(traced.memory.pid, signal.SIGKILL)
             host.ptrace(host.PTRACE_CONT, tid)
+        elif event == host.EVENT_STOP and traced.injection is not None:
+            traced.injection.begin(traced)
         elif event == host.EVENT_STOP and traced.holding:
             traced.held = True
         else:

@@ -11,6 +11,7 @@ from pycontain.platforms.trap import host
 
 if TYPE_CHECKING:
     from pycontain.platforms.trap.execute import Pending
+    from pycontain.platforms.trap.injection import Injection
 
 OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
 
@@ -49,6 +50,7 @@ class Traced:
         "calls",
         "held",
         "holding",
+        "injection",
         "interrupted",
         "listener",
         "memory",
@@ -79,6 +81,7 @@ class Traced:
         self.shared = False  # it has done so since it last made a child
         self.calls = 0  # in this turn
         self.pending: Pending | None = None
+        self.injection: Injection | None = None
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it
         self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart

@@ -97,6 +97,21 @@ def test_nginx(either: DebianUser, started: Callable[..., str], words: list[str]
     assert either("wait", name).stdout == "0\n"
 
 
+def test_nginx_in_front_of_a_unix_socket(either: DebianUser) -> None:
+    """It watches a connection before it makes it."""
+    port = free_port()
+    out = either.sh(
+        f"""
+        rm -f /etc/nginx/modules-enabled/* /etc/nginx/sites-enabled/*
+        echo 'server {{ listen unix:/run/upstream.sock; location / {{ return 200 "upstream "; }} }}
+              server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://unix:/run/upstream.sock; }}
+                        proxy_read_timeout 5s; }}' > /etc/nginx/conf.d/proxy.conf
+        nginx; for i in 1 2 3; do curl -sm 9 http://127.0.0.1:{port}/; done; nginx -s stop
+        """
+    ).stdout
+    assert out == "upstream " * 3
+
+
 def test_nginx_on_a_low_port(debian: DebianUser) -> None:
     """Port 80, or another below 1024 if it is taken: by a kernel that may bind it."""
     port = 0

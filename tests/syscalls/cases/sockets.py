@@ -504,6 +504,72 @@ def options_survive_bind_and_connect() -> None:
 
 
 @case
+def epolls_from_before() -> None:
+    """Several, of several numbers of the socket, some edge-triggered; what they watch can be changed afterwards."""
+    server = listener("sock")
+    other, kept = socket.socketpair()
+    for kind in ("connected", "bound"):
+        s = socket.socket(UNIX)
+        copy = os.dup(s.fileno())
+        polls = [select.epoll() for _ in range(4)]
+        polls[0].register(s.fileno(), select.EPOLLIN)
+        polls[0].register(copy, select.EPOLLIN | select.EPOLLET)
+        polls[0].register(other.fileno(), select.EPOLLIN)
+        polls[1].register(copy, select.EPOLLOUT)
+        polls[2].register(s.fileno(), select.EPOLLPRI)
+        shared = os.dup(polls[2].fileno())
+        if kind == "connected":
+            s.connect("sock")
+            peer, _ = server.accept()
+            peer.send(b"x")
+        else:
+            s.bind("\0epolls")
+            s.listen(1)
+            client = socket.socket(UNIX)
+            client.connect("\0epolls")
+        names = {s.fileno(): "s", copy: "copy"}
+        for poll in polls:
+            print(kind, sorted((names[fd], events) for fd, events in poll.poll(0.01)))
+        print("edge", sorted((names[fd], events) for fd, events in polls[0].poll(0)))
+        tell("again", polls[0].register, s.fileno(), select.EPOLLIN)
+        tell("change", polls[2].modify, s.fileno(), select.EPOLLIN)
+        print(sorted((names[fd], events) for fd, events in polls[2].poll(0.01)))
+        tell("remove", polls[1].unregister, copy)
+        tell("not there", polls[3].unregister, copy)
+        for fd in (copy, shared):
+            os.close(fd)
+        s.close()
+        print("closed", [poll.poll(0) for poll in polls])
+
+
+@case
+def epolls_from_before_and_signals() -> None:
+    """The calls are made while signals arrive, also such as interrupt them."""
+    server = listener("sock")
+    seen = Handled(signal.SIGALRM)
+    child_seen = Handled(signal.SIGCHLD)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    good = 0
+    for i in range(200):
+        if i % 20 == 0:
+            pid = spawn(lambda: 0)
+        s = socket.socket(UNIX)
+        poll = select.epoll()
+        poll.register(s.fileno(), select.EPOLLIN)
+        s.connect("sock")
+        peer, _ = server.accept()
+        peer.send(b"x")
+        good += poll.poll(5) == [(s.fileno(), select.EPOLLIN)]
+        poll.close()
+        s.close()
+        peer.close()
+        if i % 20 == 19:
+            waited(pid)
+    signal.setitimer(signal.ITIMER_REAL, 0, 0)
+    print(good, seen.count > 0, child_seen.count > 0)
+
+
+@case
 def tcp() -> None:
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]

@@ -1,0 +1,112 @@
+"""System calls that a task makes for us when its own call has been answered: what only it can do to its descriptors.
+
+The task is asked to stop where its call returns. There its registers become those of the first call, back on the
+instruction that made its own, and it goes on by a single step, which ends when the call does; so on with the next,
+until the registers are as they were. Memory for arguments is borrowed below the stack. Signals that come in between
+wait, since a handler would return into the middle of this.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pycontain.platforms.base import Call
+from pycontain.platforms.trap import host, stub
+from pycontain.platforms.trap import x86_64 as arch
+
+if TYPE_CHECKING:
+    from pycontain.platforms.trap.traced import Traced
+
+RED_ZONE = 256
+MOST = 64  # calls
+ERESTARTNOINTR, ERESTARTSYS = 513, 512
+SI_CODE = struct.Struct("<8xi")
+
+
+def _room(argument: int | bytes) -> int:
+    return len(argument) + 15 & ~15 if isinstance(argument, bytes) else 0
+
+
+class Injection:
+    """The calls that are left to be made. A bytes argument stands for its address."""
+
+    __slots__ = ("_calls", "_held", "_memory", "_place", "_registers")
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = list(calls[:MOST])
+        self._registers: tuple[int, ...] = ()  # the task's own; empty before the first call
+        self._place = 0
+        self._memory = b""
+        self._held: list[tuple[int, bytes]] = []
+
+    def add(self, calls: Sequence[Call]) -> None:
+        self._calls += calls[: MOST - len(self._calls)]
+
+    def begin(self, traced: Traced) -> None:
+        """The task stands where its call returns, or in a stop of somebody else's before that step."""
+        if not self._registers:
+            self._registers = arch.REGISTERS.unpack(host.get_registers(traced.tid))
+            self._borrow(traced)
+            self._next(traced)
+        else:
+            host.ptrace(host.PTRACE_SINGLESTEP, traced.tid)
+
+    def stopped(self, traced: Traced, signum: int) -> None:
+        """The task stands before the delivery of a signal: our step is over, or it is somebody else's."""
+        information = host.get_signal_information(traced.tid)
+        if signum == signal.SIGTRAP and SI_CODE.unpack_from(information)[0] > 0:
+            self._next(traced)
+            return
+        self._held.append((signum, information))
+        host.ptrace(host.PTRACE_SINGLESTEP if self._registers else host.PTRACE_CONT, traced.tid)
+
+    def _borrow(self, traced: Traced) -> None:
+        size = max(sum(_room(a) for a in arguments) for _, arguments in self._calls)
+        self._place = (self._registers[arch.STACK_POINTER] - RED_ZONE - size) & ~15
+        try:
+            self._memory = traced.read(self._place, size) if size else b""
+            if len(self._memory) < size:
+                self._calls.clear()
+        except OSError:
+            self._calls.clear()  # there is no stack
+
+    def _next(self, traced: Traced) -> None:
+        if not self._calls:
+            self._end(traced)
+            return
+        name, arguments = self._calls.pop(0)
+        words, at = [], self._place
+        for argument in arguments:
+            if isinstance(argument, bytes):
+                traced.write(at, argument)
+                words.append(at)
+                at += _room(argument)
+            else:
+                words.append(argument & stub.WORD)
+        registers = list(self._registers)
+        registers[arch.PROGRAM_COUNTER] -= arch.SYSCALL_INSTRUCTION_SIZE
+        registers[arch.RESULT] = arch.NUMBERS[name]
+        registers[arch.CALL_NUMBER] = stub.WORD  # no restart logic for the call that was answered
+        for register, word in zip(arch.ARGUMENTS, words, strict=False):
+            registers[register] = word
+        host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
+        host.ptrace(host.PTRACE_SINGLESTEP, traced.tid)
+
+    def _end(self, traced: Traced) -> None:
+        traced.injection = None
+        if self._memory:
+            traced.write(self._place, self._memory)
+        registers = list(self._registers)
+        if registers[arch.RESULT] == -ERESTARTSYS & stub.WORD:
+            registers[arch.RESULT] = -ERESTARTNOINTR & stub.WORD  # a host whose signals end the wait for an answer
+        host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
+        traced.returning += self._held
+        for signum, _ in self._held:
+            host.tgkill(traced.memory.pid, traced.tid, signum)
+        if traced.holding:
+            traced.held = True
+        else:
+            host.ptrace(host.PTRACE_CONT, traced.tid)
