@@ -135,6 +135,10 @@ class Platform(Protocol):
         """System calls that the task makes itself, unnoticed, as soon as the present one is answered. The host must
         carry them out, and none may wait."""
 
+    def instead(self, task: Any, arguments: tuple[int, ...]) -> int:
+        """The task makes its call again, unnoticed, with other arguments, and gets the result of that. It may come to
+        the kernel once more. Returns what the function shall return."""
+
     def take_fd(self, task: Any, fd: int) -> int:
         """Our own descriptor of what the task has there now. Raises PermissionError where the host forbids it."""
 

@@ -78,6 +78,7 @@ def main() -> None:
     if pid:
         _, status = os.waitpid(pid, 0)
         sys.exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    os.setsid()  # the first process of a container leads a session
     libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(9), 0, 0, 0)
     enter(root, hostname)
     drop_capabilities()

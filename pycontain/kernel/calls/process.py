@@ -75,9 +75,10 @@ def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
         return 0  # it is in the first process's group already
     if pid == 1 and init is not task.process:
         fail(errno.ESRCH)  # not the caller's child
-    if init is None or container.outside(pid or container.inside(task.process.pid)) != init.pid:
-        # somebody else joins the first process's group
+    if init is None:
         fail(errno.EPERM)
+    if process is not init:
+        return container.kernel.platform.instead(task, (pid, init.pid))  # the number that the host knows
     # the first process leads its session: it can only stay where it is
     if os.getsid(init.pid) == init.pid:
         fail(errno.EPERM)
@@ -352,8 +353,9 @@ def sys_setpriority(task: Task, a: tuple[int, ...]) -> Any:
 def sys_scheduling(task: Task, a: tuple[int, ...]) -> Any:
     """sched_* calls on a process number: the host's answer, if the process is the container's."""
     process = find(task, signed(a[0]))
-    if signed(a[0]) == 1 and process is task.process.container.init:
-        fail(errno.EPERM)  # the number is ours, the host would take its own pid 1
+    container = task.process.container
+    if signed(a[0]) == 1 and process is container.init:  # the number is ours, the host would take its own pid 1
+        return container.kernel.platform.instead(task, (process.pid, *a[1:]))
     return NATIVE
 
 

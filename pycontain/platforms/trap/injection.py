@@ -1,4 +1,5 @@
-"""System calls that a task makes for us when its own call has been answered: what only it can do to its descriptors.
+"""System calls that a task makes for us when its own call has been answered: what only it can do, to itself or to its
+descriptors.
 
 The task is asked to stop where its call returns. There its registers become those of the first call, back on the
 instruction that made its own, and it goes on by a single step, which ends when the call does; so on with the next,
@@ -31,12 +32,14 @@ def _room(argument: int | bytes) -> int:
 
 
 class Injection:
-    """The calls that are left to be made. A bytes argument stands for its address."""
+    """The calls that are left to be made. A bytes argument stands for its address. result: the task gets that of the
+    last one as its own call's."""
 
-    __slots__ = ("_calls", "_held", "_memory", "_place", "_registers")
+    __slots__ = ("_calls", "_held", "_memory", "_place", "_registers", "_result")
 
-    def __init__(self, calls: Sequence[Call]) -> None:
+    def __init__(self, calls: Sequence[Call], *, result: bool = False) -> None:
         self._calls = list(calls[:MOST])
+        self._result = result
         self._registers: tuple[int, ...] = ()  # the task's own; empty before the first call
         self._place = 0
         self._memory = b""
@@ -100,7 +103,9 @@ class Injection:
         if self._memory:
             traced.write(self._place, self._memory)
         registers = list(self._registers)
-        if registers[arch.RESULT] == -ERESTARTSYS & stub.WORD:
+        if self._result:
+            registers[arch.RESULT] = arch.REGISTERS.unpack(host.get_registers(traced.tid))[arch.RESULT]
+        elif registers[arch.RESULT] == -ERESTARTSYS & stub.WORD:
             registers[arch.RESULT] = -ERESTARTNOINTR & stub.WORD  # a host whose signals end the wait for an answer
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         traced.returning += self._held

@@ -265,6 +265,12 @@ class TrapPlatform:
             traced.injection = Injection(calls)
             host.ptrace(host.PTRACE_INTERRUPT, traced.tid)  # holds when the call has been answered
 
+    def instead(self, task: Any, arguments: tuple[int, ...]) -> int:
+        traced = self._tasks[task.tid]
+        traced.injection = Injection([(self._names[traced.number], arguments)], result=True)
+        host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
+        return 0
+
     def take_fd(self, task: Any, fd: int) -> int:
         pidfd = os.pidfd_open(self._tasks[task.tid].memory.pid)
         try:

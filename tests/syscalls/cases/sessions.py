@@ -17,6 +17,34 @@ from probe import case, child, get, outcome, spawn, state_of, tell, until, waite
 
 
 @case
+def into_the_group_of_the_first_process() -> None:
+    print(os.getpgid(1), os.getsid(1) == os.getsid(0), os.getpgrp() == os.getpid())
+    tell("join", os.setpgid, 0, 1)
+    print(os.getpgrp())
+    pid = spawn(time.sleep, 5)
+    tell("child leaves", os.setpgid, pid, pid)
+    tell("child comes back", os.setpgid, pid, 1)
+    print(os.getpgid(pid))
+    os.kill(pid, 9)
+    print(waited(pid))
+    tell("nobody", os.setpgid, 99999999, 1)
+
+    def elsewhere() -> None:
+        os.setsid()
+        tell("from another session", os.setpgid, 0, 1)
+
+    child(elsewhere)
+    tell("leave again", os.setpgid, 0, 0)
+
+
+@case
+def scheduling_of_the_first_process() -> None:
+    print(os.sched_getscheduler(1), os.sched_getparam(1).sched_priority)
+    print(os.sched_getaffinity(1) == os.sched_getaffinity(0))
+    tell("the same policy", os.sched_setscheduler, 1, os.SCHED_OTHER, os.sched_param(0))
+
+
+@case
 def groups() -> None:
     print(os.getpgrp() == os.getpid(), os.getpgid(0) == os.getpgrp())
     pid = spawn(time.sleep, 5)
