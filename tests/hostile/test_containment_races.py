@@ -104,6 +104,22 @@ def test_exec_with_changing_descriptors(world: World) -> None:
     race(world, "executions", 300)
 
 
+@pytest.mark.usefixtures("compiler")
+def test_exec_tells_nothing_of_the_host(world: World) -> None:
+    """Another thread puts a path of the host where an exec names its stub: nothing tells whether it is there."""
+    text = world.run(
+        world.compiled("race"), "existence", "40", str(world.directory / "secret"), "", "", "", timeout=240
+    )
+    print(text)
+    outcomes: dict[str, dict[str, set[str]]] = {"good": {}, "bad": {}}
+    for line in text.splitlines():
+        _, arguments, rest = line.split(", ")
+        what, _, counts = rest.partition(":")
+        outcomes[arguments.split()[0]][what] = set(counts.split()[::2])
+    assert list(outcomes["good"].values()) == [{"ran", "killed"}] * 3, "the race was not met, or it tells something"
+    assert list(outcomes["bad"].values()) == [{"EFAULT"}] * 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("compiler")

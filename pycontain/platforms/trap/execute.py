@@ -5,13 +5,17 @@ Stages of a task, each entered by an event of the host:
     2 it stopped: its registers become execveat(stub, "", argv, envp, AT_EMPTY_PATH)
     3 that call is trapped: continued, since it is the one we made
     4 the exec event: the host has built a new stack; check what was executed, write the table, go
+    5 or it failed, where the task stops too, as it is stepped: its descriptors are closed, then it goes on
 
 Another thread may have changed descriptors or strings between 1 and 4. It cannot any more at 4: the task is
 alone and stopped, so what was executed and what will be mapped is compared there, and a stranger is killed.
+The empty string may have become a path of the host. So the host's reason for a failure is never told, it would
+say whether that path is there: what the arguments alone explain is told, else the task is killed like a stranger.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING
 from pycontain.platforms.base import Binary, Program
 from pycontain.platforms.trap import host, stub
 from pycontain.platforms.trap import x86_64 as arch
+from pycontain.platforms.trap.signals import ERESTARTNOINTR, ERESTARTSYS
 
 if TYPE_CHECKING:
     from pycontain.platforms.trap.traced import Traced
@@ -35,12 +40,30 @@ SLIDE_BITS = 20
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_BASE, AT_ENTRY = 0, 3, 4, 5, 7, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_SECURE, AT_EXECFN = 11, 12, 13, 14, 23, 31
 RED_ZONE = 256
+TRAP_BRKPT = 1  # si_code of the stop after a step
+# what execve(2) takes, by fs/exec.c and <linux/binfmts.h>
+ARG_MAX, MAX_ARG_STRLEN, MOST_ARGUMENTS = 131072, 131072, 6 << 20
+ARGUMENTS_SEEN = 4000  # strings that are looked at after a failure: it takes the kernel's time
+SLACK = 4096
+BLOCK = 65536  # bytes that are read at once of a long vector
 
 
 class Pending:
     """An execve under way."""
 
-    __slots__ = ("fd", "file_id", "held", "interpreter_fd", "interpreter_id", "program", "stage", "stub_fd")
+    __slots__ = (
+        "error",
+        "fd",
+        "file_id",
+        "held",
+        "injected",
+        "interpreter_fd",
+        "interpreter_id",
+        "program",
+        "registers",
+        "stage",
+        "stub_fd",
+    )
 
     def __init__(self, program: Program, stub_fd: int, fd: int, interpreter_fd: int) -> None:
         self.program = program
@@ -50,6 +73,9 @@ class Pending:
         self.stage = 1
         self.file_id = self.interpreter_id = (0, 0)  # (st_dev, st_ino) of what was injected
         self.held: list[int] = []  # signals that came in between; delivered to the new program
+        self.registers: list[int] = []  # of the caller
+        self.error = 0
+        self.injected = [n for n in (stub_fd, fd, interpreter_fd) if n >= 0]
 
 
 def identity(fd: int | str) -> tuple[int, int]:
@@ -62,6 +88,7 @@ def call_stub(traced: Traced, pending: Pending) -> None:
     program = pending.program
     tid = traced.tid
     registers = list(arch.REGISTERS.unpack(host.get_registers(tid)))
+    pending.registers = registers.copy()
     argv = program.argv_address
     if program.script is not None:
         argv = _script_vector(traced, program, registers[arch.STACK_POINTER])
@@ -79,16 +106,12 @@ def _script_vector(traced: Traced, program: Program, stack: int) -> int:
     """A new argument vector below the caller's stack: the interpreter's strings, then the caller's arguments."""
     assert program.script is not None
     strings, replaced = program.script
-    pointers: list[int] = []
-    address = program.argv_address
-    while address:
-        block = traced.read(address, 4096 - (address & PAGE_MASK))
-        words = struct.unpack(f"<{len(block) // 8}Q", block[: len(block) // 8 * 8])
-        if 0 in words:
-            pointers += words[: words.index(0)]
-            break
-        pointers += words
-        address += len(words) * 8
+    try:
+        pointers = _pointers(traced, program.argv_address, MOST_ARGUMENTS // 8)
+    except OSError:
+        return program.argv_address  # the host refuses it, too
+    if len(pointers) > MOST_ARGUMENTS // 8:
+        return program.argv_address
     text = b"".join(s + b"\0" for s in strings)
     kept = pointers[replaced:]
     at = (stack - RED_ZONE - len(text)) & ~15
@@ -100,6 +123,83 @@ def _script_vector(traced: Traced, program: Program, stack: int) -> int:
     data = struct.pack(f"<{len(head) + len(kept) + 1}Q", *head, *kept, 0)
     traced.write(vector, data.ljust(at - vector, b"\0") + text)
     return vector
+
+
+def stepped(traced: Traced, pending: Pending, signum: int) -> bool:
+    """The task stopped after the step into its execveat, or for a signal. Returns False when the exec is over."""
+    tid = traced.tid
+    stepping = signum == signal.SIGTRAP and host.get_signal_information(tid)[8] == TRAP_BRKPT
+    if not stepping:
+        pending.held.append(signum)
+    registers = list(arch.REGISTERS.unpack(host.get_registers(tid)))
+    if pending.stage < 5:
+        result = registers[arch.RESULT] - (1 << 64)
+        if not -4095 <= result < 0 or result in (-ERESTARTSYS, -ERESTARTNOINTR):
+            return True  # it has not been made yet, or is made again
+        pending.stage = 5
+        pending.error = _arguments_error(traced, registers[arch.ARGUMENTS[2]], registers[arch.ARGUMENTS[3]])
+        if not pending.error:
+            os.kill(tid, signal.SIGKILL)
+            return False
+    elif not stepping:
+        return True
+    if pending.injected:
+        registers[arch.PROGRAM_COUNTER] = pending.registers[arch.PROGRAM_COUNTER] - arch.SYSCALL_INSTRUCTION_SIZE
+        registers[arch.RESULT] = arch.NUMBERS["close"]
+        registers[arch.CALL_NUMBER] = stub.WORD
+        registers[arch.ARGUMENTS[0]] = pending.injected.pop()
+        host.set_registers(tid, arch.REGISTERS.pack(*registers))
+        return True
+    registers = pending.registers
+    registers[arch.RESULT] = (1 << 64) - pending.error
+    registers[arch.CALL_NUMBER] = stub.WORD
+    host.set_registers(tid, arch.REGISTERS.pack(*registers))
+    return False
+
+
+def _arguments_error(traced: Traced, argv: int, envp: int) -> int:
+    """The errno that an execve with these arguments fails with, 0 if it does not."""
+    with open(f"/proc/{traced.tid}/limits", "rb") as file:
+        stack = file.read().partition(b"Max stack size")[2].split(None, 1)[0]
+    most = max(min(int(stack) // 4 if stack.isdigit() else MOST_ARGUMENTS, MOST_ARGUMENTS), ARG_MAX) - SLACK
+    try:
+        pointers = _pointers(traced, argv, ARGUMENTS_SEEN) + _pointers(traced, envp, ARGUMENTS_SEEN)
+        most -= 8 * len(pointers)
+        if len(pointers) > ARGUMENTS_SEEN:
+            return errno.E2BIG
+        for pointer in reversed(pointers):
+            size, end = 0, -1
+            while end < 0 and size <= MAX_ARG_STRLEN:
+                address = pointer + size
+                data = traced.read(address, 4096 - (address & PAGE_MASK))
+                end = data.find(b"\0")
+                size += len(data) if end < 0 else end + 1
+            most -= size
+            if size > MAX_ARG_STRLEN or most < 0:
+                return errno.E2BIG
+    except OSError as error:
+        return error.errno or errno.EFAULT
+    return 0
+
+
+def _pointers(traced: Traced, address: int, most: int) -> list[int]:
+    """A vector of strings up to its NULL. Of one that has more than `most`, some more."""
+    found: list[int] = []
+    size = PAGE_MASK + 1
+    while address and len(found) <= most:
+        block = traced.read(address, size - (address & PAGE_MASK))
+        if len(block) < 8:  # it begins in a page's last bytes
+            block = traced.read(address, 8)
+            if len(block) < 8:
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        words = struct.unpack(f"<{len(block) // 8}Q", block[: len(block) // 8 * 8])
+        if 0 in words:
+            found += words[: words.index(0)]
+            break
+        found += words
+        address += 8 * len(words)
+        size = BLOCK
+    return found
 
 
 def map_rows(binary: Binary, fd: int, base: int) -> tuple[int, list[bytes]]:

@@ -173,7 +173,7 @@ class TrapPlatform:
                 traced.call = 0
                 self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
                 return
-            traced.pending = None  # the host refused the exec (E2BIG, ENOMEM), and the task goes on
+            traced.pending = None  # cannot be: an exec that fails is a stop before this
         function = None
         if 0 <= number < TABLE_SIZE:
             self.counts[number] += 1
@@ -331,7 +331,7 @@ class TrapPlatform:
         if traced.held:
             traced.held = False
             try:
-                host.ptrace(host.PTRACE_CONT, task.tid)
+                traced.go_on()
             except ProcessLookupError:
                 pass
 
@@ -437,34 +437,41 @@ class TrapPlatform:
         if traced is None:
             self._early.add(tid)  # a child; it waits until its parent's event tells whose
             return
+        pending = traced.pending
         if event == 0:
             self._placement.stopped(traced)
             if traced.injection is not None:
                 traced.injection.stopped(traced, signum)
-            else:
+            elif pending is None or pending.stage == 1:
                 self._signals.stopped(traced, signum)
+            else:
+                if not execute.stepped(traced, pending, signum):
+                    traced.pending = None
+                    for held in pending.held:
+                        host.tgkill(traced.memory.pid, tid, held)
+                traced.go_on()
         elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
             self._forked(traced, event)
         elif event == host.EVENT_EXEC:
             self._execed(traced)
         elif event == host.EVENT_STOP and signum in STOP_SIGNALS:
             host.ptrace(host.PTRACE_LISTEN, tid)  # a job-control stop: stay stopped until SIGCONT
-        elif event == host.EVENT_STOP and traced.pending is not None and traced.pending.stage == 1:
+        elif event == host.EVENT_STOP and pending is not None and pending.stage == 1:
             try:
-                execute.call_stub(traced, traced.pending)
+                execute.call_stub(traced, pending)
             except ProcessLookupError:
                 raise
             except OSError:
                 # no room for a script's arguments below the stack: there is no way back to the caller's exec
                 traced.pending = None
                 os.kill(traced.memory.pid, signal.SIGKILL)
-            host.ptrace(host.PTRACE_CONT, tid)
+            traced.go_on()
         elif event == host.EVENT_STOP and traced.injection is not None:
             traced.injection.begin(traced)
         elif event == host.EVENT_STOP and traced.holding:
             traced.held = True
         else:
-            host.ptrace(host.PTRACE_CONT, tid)
+            traced.go_on()
 
     def _forked(self, traced: Traced, event: int) -> None:
         child = host.event_message(traced.tid)

@@ -90,6 +90,11 @@ class Traced:
         self.postponed: list[tuple[int, bytes]] = []  # signals, with siginfo, that wait until we receive it
         self.returning: list[tuple[int, bytes]] = []  # of these, sent again and not yet delivered
 
+    def go_on(self) -> None:
+        """From a stop. An exec under way is stepped: so it stops if it fails."""
+        stepped = self.pending is not None and self.pending.stage > 1
+        host.ptrace(host.PTRACE_SINGLESTEP if stepped else host.PTRACE_CONT, self.tid)
+
     def read(self, address: int, size: int) -> bytes:
         memory = self.memory
         try:

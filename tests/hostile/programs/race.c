@@ -272,6 +272,60 @@ static void executions(void) {
     printf("executions: %ld tries, %ld ran, %ld ended otherwise\n", tries, hits, failed);
 }
 
+/* -- execve: the end of the program's name, which the kernel uses for an empty string, becomes a path of the host.
+ * What comes of it must not tell whether there is such a file. */
+
+static char *planted;
+
+static void *swap_end(void *unused) {
+    size_t end = strlen("/bin/true"), size = strlen(planted) + 1;
+    while (!stop) {
+        memcpy(path + end, planted, size);
+        for (volatile int i = 0; i < 20000; i++);
+        memset(path + end, 0, size);
+        for (volatile int i = 0; i < 20000; i++);
+    }
+    return 0;
+}
+
+static void existence(void) {
+    char names[3][300], *what[3] = {"a file", "a program", "nothing"}, *true_arguments[] = {"true", 0};
+    strcpy(names[0], secret);
+    snprintf(names[1], sizeof names[1], "%.*s/attack/race", (int)(strrchr(secret, '/') - secret), secret);
+    snprintf(names[2], sizeof names[2], "%s-that-is-missing", secret);
+    for (int kind = 0; kind < 6; kind++) {
+        char **with = kind % 2 ? (char **)8 : true_arguments; /* a bad address fails after the file was opened */
+        planted = names[kind / 2];
+        long ran = 0, killed = 0;
+        memset(errors, 0, sizeof errors);
+        for (long i = 0; i < tries; i++) {
+            pid_t child = fork();
+            if (child == 0) {
+                pthread_t thread;
+                strcpy(path, "/bin/true");
+                int null = open("/dev/null", O_RDWR);
+                dup2(null, 0), dup2(null, 1), dup2(null, 2);
+                start(&thread, swap_end);
+                do
+                    execve(path, with, 0);
+                while (errno == ENOTDIR); /* it was still there when the name was read */
+                _exit(errno);
+            }
+            int status;
+            waitpid(child, &status, 0);
+            if (WIFSIGNALED(status)) killed++;
+            else if (WEXITSTATUS(status) == 0) ran++;
+            else count(WEXITSTATUS(status));
+        }
+        printf("existence, %s arguments, %s:", kind % 2 ? "bad" : "good", what[kind / 2]);
+        if (ran) printf(" ran %ld", ran);
+        if (killed) printf(" killed %ld", killed);
+        for (int i = 0; i < 200; i++)
+            if (errors[i]) printf(" %s %ld", strerrorname_np(i), errors[i]);
+        printf("\n");
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc < 7) return 2;
     tries = atol(argv[2]);
@@ -283,5 +337,6 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[1], "paths")) paths();
     if (!strcmp(argv[1], "reopened")) reopened();
     if (!strcmp(argv[1], "executions")) executions();
+    if (!strcmp(argv[1], "existence")) existence();
     return 0;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import shutil
 import signal
@@ -216,6 +217,40 @@ def too_big() -> None:
     attempt("3 MB of arguments", ["true", *["x" * 100000] * 30], {})
     attempt("100000 arguments", ["true", *["x"] * 100000], {})
     attempt("a million arguments", ["true", *["x"] * 1000000], {})
+
+
+@case
+def what_fails_leaves_no_trace() -> None:
+    """Arguments that the host refuses: the caller goes on with its own descriptors and signals."""
+    put("script", b"#!/bin/true\n", 0o755)
+    heard: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    size = 4 * os.sysconf("SC_PAGE_SIZE")
+    memory = mmap.mmap(-1, size)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.munmap(ctypes.c_void_p(start + size // 2), ctypes.c_size_t(size // 2))
+    edge = start + size // 2  # nothing behind it
+    ctypes.memset(start, 0x41, size // 2)
+    vectors = {
+        "nowhere": 8,
+        "the end of memory": edge - 4,
+        "all of a page": edge - 4096,
+        "odd": edge - 4099,
+    }
+    for path in (b"/bin/true", b"./script"):
+        for what, vector in vectors.items():
+            for name, argv, envp in (("argv", vector, 0), ("envp", 0, vector)):
+
+                def body(path: bytes = path, argv: int = argv, envp: int = envp) -> str:
+                    before = os.listdir("/proc/self/fd")
+                    for _ in range(3):
+                        libc.execve(path, ctypes.c_void_p(argv), ctypes.c_void_p(envp))
+                    code = name_of(ctypes.get_errno())
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                    return f"{code} {os.listdir('/proc/self/fd') == before} {heard}"
+
+                print(path.decode(), what, name, child(lambda body=body: print(body(), flush=True)))  # type: ignore[misc]
 
 
 @case(program="showargs")
