@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pycontain.kernel.abi import host_stat
 from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.datagrams import Datagrams
+from pycontain.kernel.filelocks import FileLocks
 from pycontain.kernel.inotify import Watches
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.load import LoadAverage
@@ -84,6 +85,7 @@ class Container:
         self.live = LiveFiles(kernel.loop)
         self.watches = Watches(kernel.loop)
         self.handles = HandlePool(kernel.handle_directory, number)
+        self.locks = FileLocks(kernel, self.processes)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))
 
     # -- holding everything still

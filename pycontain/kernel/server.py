@@ -368,6 +368,7 @@ class Server:
         container.ipc.close()
         container.watches.close()
         container.datagrams.close()
+        container.locks.close()
         container.handles.close()
         container.devpts.close()
         container.live.close()

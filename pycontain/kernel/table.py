@@ -20,6 +20,7 @@ from pycontain.kernel.calls import (
     files,
     identity,
     ipc,
+    locks,
     machine,
     mounting,
     mqueue,
@@ -165,7 +166,6 @@ _NATIVE = [
     "rseq",
     "close_range",
     "readahead",
-    "flock",
     "syncfs",
     "futex_waitv",
     "shmdt",
@@ -284,6 +284,7 @@ _PARTIAL = {
 _MODULES = (
     files,
     ipc,
+    locks,
     mounting,
     machine,
     mqueue,

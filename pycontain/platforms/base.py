@@ -17,6 +17,8 @@ DEFERRED = object()  # the call is answered later, or has been answered
 LATER = object()  # it is too early: call the function again in a moment, with the same arguments
 NATIVE = object()  # the host kernel carries the call out itself; only where no pointer decides anything
 
+BLOCKING = object()  # the same, and it may wait there: a signal ends that as the host has it
+
 SyscallFunction = Callable[[Any, tuple[int, ...]], Any]
 
 

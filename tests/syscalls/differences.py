@@ -11,8 +11,6 @@ OF_USERS: dict[str, str] = {
 DIFFERENCES: dict[str, str] = {
     "attributes/setuid_bits_and_open_without_writing": "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write",
     "contents/copy_up_and_readers": "a reader of before the first write keeps the image's bytes, as on overlayfs before Linux 4.19",
-    "contents/locks_and_copy_up": "a reader of before the first write has another file open, as on overlayfs before Linux 4.19",
-    "contents/locks_of_directories": "every open of a directory is an object of its own to the host",
     "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
     "identity/groups_given_twice": "supplementary groups are a set",
     "identity/identity_of_one_thread": "credentials belong to a process, not to a thread; libc keeps threads alike",

@@ -20,6 +20,7 @@ from typing import Any
 
 from pycontain.errors import PlatformError
 from pycontain.platforms.base import (
+    BLOCKING,
     DEFERRED,
     LATER,
     NATIVE,
@@ -164,6 +165,7 @@ class TrapPlatform:
         else:
             self._placement.called(traced)
         traced.signals = traced.taken_back = 0
+        traced.interrupted = False
         if traced.postponed:
             self._signals.received(traced)
         pending = traced.pending
@@ -196,7 +198,8 @@ class TrapPlatform:
             self.kernel.later(PAUSE, lambda: self._again(traced, listener, buffer))
             return
         traced.call = 0
-        if value is NATIVE:
+        if value is NATIVE or value is BLOCKING:
+            traced.interrupted = value is BLOCKING
             self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
             return
         try:

@@ -60,7 +60,7 @@ class SignalStops:
             self._returned(traced, signum)
         registers = arch.REGISTERS.unpack(host.get_registers(traced.tid))
         if registers[arch.RESULT] == RESTART:
-            if traced.interrupted:
+            if traced.interrupted and registers[arch.CALL_NUMBER] == traced.number:
                 traced.interrupted = False
             elif self._trapped(registers):
                 # interrupted before we received the call: it must run again, natively it never fails with EINTR

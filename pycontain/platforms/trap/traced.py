@@ -84,7 +84,7 @@ class Traced:
         self.injection: Injection | None = None
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it
-        self.interrupted = False  # we answered -ERESTARTSYS on purpose: the host decides about a restart
+        self.interrupted = False  # we answered -ERESTARTSYS on purpose, or it waits in the host: that decides
         self.signals = 0  # delivered since its last call
         self.taken_back = 0  # how often signals took this call back before we received it
         self.postponed: list[tuple[int, bytes]] = []  # signals, with siginfo, that wait until we receive it

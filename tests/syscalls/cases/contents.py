@@ -23,6 +23,7 @@ from probe import (
     outcome,
     put,
     raw,
+    run,
     tell,
     until,
 )
@@ -449,6 +450,125 @@ def locks_and_copy_up() -> None:
     fcntl.flock(reader, fcntl.LOCK_SH)
     writer = os.open(path, os.O_RDWR)
     tell("exclusive", fcntl.flock, writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _locks_of(path: str) -> None:
+    """What a lock of one description means to others of a file that may only be read, until it is closed."""
+    nb = fcntl.LOCK_NB
+    one, two = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    tell("exclusive", fcntl.flock, one, fcntl.LOCK_EX)
+    tell("same again", fcntl.flock, one, fcntl.LOCK_EX | nb)
+    tell("another", fcntl.flock, two, fcntl.LOCK_SH | nb)
+    child(lambda: tell("inherited", fcntl.flock, one, fcntl.LOCK_EX | nb))
+    child(lambda: tell("opened", fcntl.flock, os.open(path, os.O_RDONLY), fcntl.LOCK_SH | nb))
+    child(lambda: tell("downgrade in a child", fcntl.flock, one, fcntl.LOCK_SH))
+    tell("shared", fcntl.flock, two, fcntl.LOCK_SH | nb)
+    tell("upgrade", fcntl.flock, two, fcntl.LOCK_EX | nb)
+    tell("the upgrade lost it", fcntl.flock, one, fcntl.LOCK_EX | nb)
+    copy = os.dup(one)
+    os.close(one)
+    tell("a copy is open", fcntl.flock, two, fcntl.LOCK_EX | nb)
+    os.close(copy)
+    tell("all closed", fcntl.flock, two, fcntl.LOCK_EX | nb)
+    tell("unlocked by another", fcntl.flock, os.open(path, os.O_RDONLY), fcntl.LOCK_UN)
+    child(lambda: tell("still held", fcntl.flock, os.open(path, os.O_RDONLY), fcntl.LOCK_SH | nb))
+    tell("unlocked", fcntl.flock, two, fcntl.LOCK_UN)
+    child(lambda: tell("nobody's", fcntl.flock, os.open(path, os.O_RDONLY), fcntl.LOCK_EX | nb))
+    tell("odd", fcntl.flock, two, 16)
+    tell("two kinds", fcntl.flock, two, fcntl.LOCK_SH | fcntl.LOCK_EX)
+    tell("none", fcntl.flock, two, nb)
+    tell("without access", fcntl.flock, os.open(path, os.O_PATH), fcntl.LOCK_SH)
+
+
+def _waiting_for(path: str) -> None:
+    """Those who wait get it when it is given up, when it is closed, or a signal ends their waiting."""
+    import signal
+
+    holder = os.open(path, os.O_RDONLY)
+    for give_up in (lambda: fcntl.flock(holder, fcntl.LOCK_UN), lambda: os.close(holder)):
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        r, w = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(holder)
+            again = os.open(path, os.O_RDONLY)
+            os.write(w, b"1")
+            fcntl.flock(again, fcntl.LOCK_EX)
+            os.write(w, b"2")
+            os._exit(0)
+        os.read(r, 1)
+        give_up()
+        print(os.read(r, 1), os.waitpid(pid, 0)[1])
+    holder, again = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.siginterrupt(signal.SIGALRM, True)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    print(raw_interrupted(lambda: ctypes.CDLL(None, use_errno=True).flock(again, 2)))
+    fcntl.flock(holder, fcntl.LOCK_UN)
+    tell("who was interrupted has it not", fcntl.flock, holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@case
+def locks_of_files_to_read() -> None:
+    _locks_of("/image/plain")
+    _waiting_for("/image/plain")
+
+
+@case
+def locks_of_open_directories() -> None:
+    _locks_of("/image/directory")
+    _waiting_for("/image/directory")
+
+
+@case
+def locks_of_devices() -> None:
+    _locks_of("/dev/zero")
+    _waiting_for("/dev/zero")
+    one, two = os.open("/dev/null", os.O_WRONLY), os.open("/dev/null", os.O_RDWR)
+    tell("to write", fcntl.flock, one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    tell("another", fcntl.flock, two, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@case
+def locks_from_before_a_copy() -> None:
+    """Readers from before the first write and writers keep each other out."""
+    nb = fcntl.LOCK_NB
+    path = "/image/changed/file8"
+    reader = os.open(path, os.O_RDONLY)
+    tell("reader", fcntl.flock, reader, fcntl.LOCK_EX)
+    writer = os.open(path, os.O_RDWR)
+    os.write(writer, b"x")
+    tell("writer", fcntl.flock, writer, fcntl.LOCK_SH | nb)
+    tell("downgrade", fcntl.flock, reader, fcntl.LOCK_SH)
+    tell("both", fcntl.flock, writer, fcntl.LOCK_SH | nb)
+    tell("unlock", fcntl.flock, reader, fcntl.LOCK_UN)
+    tell("writer alone", fcntl.flock, writer, fcntl.LOCK_EX | nb)
+    tell("reader again", fcntl.flock, reader, fcntl.LOCK_SH | nb)
+    tell("unlock", fcntl.flock, writer, fcntl.LOCK_UN)
+    tell("reader again", fcntl.flock, reader, fcntl.LOCK_EX | nb)
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        again = os.open(path, os.O_RDWR)
+        os.write(w, b"1")
+        fcntl.flock(again, fcntl.LOCK_EX)
+        os._exit(0)
+    os.read(r, 1)
+    os.close(reader)
+    print(os.waitpid(pid, 0)[1])
+
+
+@case
+def locks_of_a_shell_script() -> None:
+    """A lock that a child takes on its parent's descriptor stays with the parent."""
+    run(
+        "/bin/sh",
+        "-c",
+        "exec 9< /image/plain; flock 9; flock -n /image/plain echo got || echo refused; flock -u 9;"
+        " flock -n /image/plain echo got; exec 9>&-; flock /image/directory echo directory",
+    )
 
 
 @case
