@@ -29,7 +29,7 @@ from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.overlayfs import OverlayFs
 from pycontain.kernel.vfs.proctext import host_file
 from pycontain.kernel.vfs.unionfs import UnionFs
-from pycontain.kernel.vfs.walk import NameCache, path_of
+from pycontain.kernel.vfs.walk import NameCaches, path_of
 from pycontain.unionfs.inode import Stat
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Container:
         self.mounted = 0  # how many tmpfs were mounted inside
         self.proc_mount: Mount | None = None
         self.devpts = DevPts(os.makedev(0, 46))
-        self.names = NameCache()
+        self.names = NameCaches()
         self.left_root = False  # set by a walk that entered another file system
         self.processes: dict[int, Process] = {}
         self.init: Process | None = None

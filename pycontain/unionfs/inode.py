@@ -111,5 +111,10 @@ class Inode:
         return self.mode & 0o170000 == stat.S_IFLNK
 
     @property
+    def is_leaf(self) -> bool:
+        """No path leads on from here: neither a directory nor a link."""
+        return self.children is None and self.mode & 0o170000 != stat.S_IFLNK
+
+    @property
     def is_regular(self) -> bool:
         return self.mode & 0o170000 == stat.S_IFREG

@@ -174,8 +174,9 @@ class Tree(Contents):
                 with self._pinned(inode) as path:
                     os.utime(path, ns=(inode.atime, inode.mtime))
         inode.ctime = time.time_ns()
-        if inode.children is not None:
+        if inode.children is not None and (mode is not None or uid is not None or gid is not None):
             self.generation += 1
+            self.shape += 1
         self._record(inode)
         return inode
 
@@ -233,9 +234,12 @@ class Tree(Contents):
         now = time.time_ns()
         assert directory.children is not None
         if child is None:
-            del directory.children[name]
+            old: Inode | None = directory.children.pop(name)
         else:
+            old = directory.children.get(name)
             directory.children[name] = child
+        if (child is not None and not child.is_leaf) or (old is not None and not old.is_leaf):
+            self.shape += 1
         directory.mtime = directory.ctime = now
         self.generation += 1
         if self._journal is not None:

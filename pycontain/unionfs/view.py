@@ -33,6 +33,7 @@ class View:
         self.changed: dict[int, Inode] = {}
         self.directory = directory
         self.generation = 0  # grows with every change of a name or of a directory's permissions
+        self.shape = 0  # grows with those that decide what leads where: of a directory, of a link
         self._next_ino = image.next_ino
         self._journal: journals.Journal | None = None
         self.files = ""

@@ -37,6 +37,7 @@ class Filesystem:
     cacheable = False  # may a resolved path be remembered until `generation` changes?
     root: Inode
     generation = 0
+    shape = 0  # see View
 
     def current(self, inode: Inode) -> Inode:
         return inode

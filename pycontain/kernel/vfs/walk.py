@@ -1,7 +1,8 @@
 """Path resolution: path_resolution(7) over mounts and union trees. No host path is ever made of a name.
 
-A resolved path is remembered for callers that may search everywhere, as long as no name has changed
-on the container's root file system and no mount was made.
+A resolved path is remembered, for those who may search what the caller may, as long as no name has changed
+on the container's root file system and no mount was made; its directory is remembered for longer, until
+a directory or a link changes its name or its mode: who unpacks thousands of files does not walk for each.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import errno
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import AT_FDCWD, S_IFDIR, S_IFLNK, S_IFMT, signed
-from pycontain.kernel.credentials import CAP_DAC_OVERRIDE
+from pycontain.kernel.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Credentials
 from pycontain.kernel.vfs.access import EXECUTE, need
-from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.unionfs.inode import Inode
 
@@ -21,20 +22,50 @@ if TYPE_CHECKING:
 
 MAX_LINKS = 40
 NAME_MAX = 255
-CACHE_LIMIT = 20000
+CACHE_LIMIT = 20000  # paths
+CACHES = 8  # for different identities
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
 
 
 class NameCache:
-    """(base inode, path, follow) -> node or errno, valid for one generation of names."""
+    """(base inode, path, follow) -> node or errno, valid for one generation of names; (base inode, path) -> directory,
+    valid for one shape of the tree."""
 
-    __slots__ = ("entries", "generation", "mounts")
+    __slots__ = ("directories", "entries", "generation", "mounts", "shape")
 
     def __init__(self) -> None:
         self.entries: dict[tuple[int, bytes, bool], Node | int] = {}
-        self.generation = -1
-        self.mounts = -1
+        self.directories: dict[tuple[int, bytes], Node] = {}
+        self.generation = self.shape = self.mounts = -1
+
+    def validate(self, fs: Filesystem, mounts: int) -> None:
+        """Forget what is not valid any more."""
+        self.entries.clear()
+        if self.shape != fs.shape or self.mounts != mounts:
+            self.directories.clear()
+        self.generation, self.shape, self.mounts = fs.generation, fs.shape, mounts
+
+
+class NameCaches:
+    """A container's, one for all who may search everywhere and one for each other set of identities."""
+
+    __slots__ = ("everywhere", "others")
+
+    def __init__(self) -> None:
+        self.everywhere = NameCache()
+        self.others: dict[object, NameCache] = {}
+
+    def of(self, who: Credentials) -> NameCache:
+        if who.effective >> CAP_DAC_OVERRIDE & 1:
+            return self.everywhere
+        key = who.fsuid, who.fsgid, who.groups, who.effective >> CAP_DAC_READ_SEARCH & 1
+        found = self.others.get(key)
+        if found is None:
+            if len(self.others) >= CACHES:
+                del self.others[next(iter(self.others))]
+            found = self.others[key] = NameCache()
+        return found
 
 
 def base_of(task: Task, dirfd: int) -> Node:
@@ -62,15 +93,12 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     container = task.process.container
     who = task.process.credentials
     mount = base.mount
-    if not (
-        who.effective >> CAP_DAC_OVERRIDE & 1 and mount is container.root_mount and files.root.inode.ino == 2
-    ):
+    if mount is not container.root_mount or files.root.inode.ino != 2:
         return walk(task, base, path, follow)
-    cache = container.names
+    cache = container.names.of(who)
     fs = mount.fs
     if cache.generation != fs.generation or cache.mounts != container.mount_generation:
-        cache.entries.clear()
-        cache.generation, cache.mounts = fs.generation, container.mount_generation
+        cache.validate(fs, container.mount_generation)
     key = (base.inode.ino, path, follow)
     found = cache.entries.get(key)
     if found is not None:
@@ -82,7 +110,7 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
         return Node(mount, fs.current(inode))
     container.left_root = False
     try:
-        node = walk(task, base, path, follow)
+        node = _last_step(task, cache, base, path, follow) or walk(task, base, path, follow)
     except FileNotFoundError:
         if not container.left_root and len(cache.entries) < CACHE_LIMIT:
             cache.entries[key] = errno.ENOENT
@@ -90,6 +118,37 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     if node.mount is mount and not container.left_root and len(cache.entries) < CACHE_LIMIT:
         cache.entries[key] = node
     return node
+
+
+def _last_step(task: Task, cache: NameCache, base: Node, path: bytes, follow: bool) -> Node | None:
+    """What a remembered directory has under the last name of a path. None where there is more to it: a link to
+    follow, a mount, dots. Raises as walk()."""
+    head, _, name = path.rpartition(b"/")
+    if not name or name in (b".", b".."):
+        return None
+    mount, inode = base
+    fs = mount.fs
+    if head:
+        key = inode.ino, head
+        directory = cache.directories.get(key)
+        if directory is None:
+            directory = walk(task, base, head, True)
+            if directory.mount is not mount or task.process.container.left_root:
+                return None
+            if directory.inode.mode & S_IFMT != S_IFDIR:
+                fail(errno.ENOTDIR)
+            if len(cache.directories) < CACHE_LIMIT:
+                cache.directories[key] = directory
+        inode = directory.inode
+    inode = fs.current(inode)
+    if cache is not task.process.container.names.everywhere:
+        need(inode, task.process.credentials, EXECUTE)
+    child = fs.lookup(inode, name)
+    if child is None:
+        fail(errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT)
+    if (follow and child.mode & S_IFMT == S_IFLNK) or child.ino in mount.covered:
+        return None
+    return Node(mount, child)
 
 
 def resolve_parent(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:

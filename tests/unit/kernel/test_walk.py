@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import random
 
 import pytest
 from kernel_world import KernelWorld
@@ -10,6 +12,7 @@ from kernel_world import KernelWorld
 from pycontain.kernel.abi import AT_FDCWD
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs import walk
+from pycontain.kernel.vfs.mount import Node
 
 
 def path(world: KernelWorld, text: bytes, *, follow: bool = True, task: Task | None = None) -> bytes | str:
@@ -84,6 +87,56 @@ def test_what_was_remembered_is_forgotten_in_time(world: KernelWorld) -> None:
     assert path(world, b"/new/f") == b"/old/f"
     world.call("unlink", b"/old/f")
     assert path(world, b"/new/f") == "ENOENT"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_remembered_is_what_a_walk_finds(world: KernelWorld, seed: int) -> None:
+    """Names come, go and change their kind at random; every path leads where it would without any memory."""
+    chance = random.Random(seed)
+    names = [b"a", b"b", b"x", b"y"]
+    paths = [b"/" + b"/".join(p) for n in (1, 2, 3) for p in itertools.product(names, repeat=n)]
+    paths += [b"a/b", b"x", b"b/../x/y", b"/x/", b"/x/.", b"/x/y/..", b"/a//b", b"/x/" + b"n" * 256, b"/a/b/f/x", b"/proc/x"]
+    changes = [
+        lambda: ("mkdir", chance.choice(paths), 0o755), lambda: ("rmdir", chance.choice(paths)),
+        lambda: ("mknod", chance.choice(paths), 0o100644), lambda: ("unlink", chance.choice(paths)),
+        lambda: ("symlink", chance.choice(paths), chance.choice(paths)),
+        lambda: ("rename", chance.choice(paths), chance.choice(paths)),
+        lambda: ("renameat2", AT_FDCWD, chance.choice(paths), AT_FDCWD, chance.choice(paths), chance.choice((1, 2))),
+        lambda: ("chdir", chance.choice(paths)), lambda: ("chmod", chance.choice(paths), chance.choice((0o700, 0o000))),
+        lambda: ("link", chance.choice(paths), chance.choice(paths)),
+        lambda: ("chown", chance.choice(paths), chance.choice((0, 1000)), 0),
+    ]  # fmt: skip
+    alice = world.as_user(1000)
+    for _ in range(150):
+        world.error(*chance.choice(changes)())
+        for text in chance.sample(paths, 12):
+            task, follow = chance.choice((world.task, alice)), chance.random() < 0.5
+            found = path(world, text, follow=follow, task=task)
+            base = task.process.files.root if text[:1] == b"/" else task.process.files.cwd
+            try:
+                node = walk.walk(task, base, text, follow)
+                expected: bytes | str = walk.path_of(world.container.root, node)
+                again = walk.resolve(task, AT_FDCWD, text, follow)
+                assert (again.mount, again.inode) == (node.mount, node.inode)
+            except OSError as error:
+                expected = errno.errorcode[error.errno or 0]
+            assert found == expected, (text, follow)
+
+
+def test_new_files_leave_directories_known(world: KernelWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who unpacks a thousand files walks once to each directory."""
+    walked: list[bytes] = []
+    real = walk.walk
+
+    def counted(task: Task, base: Node, text: bytes, follow: bool, restrict: int = 0) -> Node:
+        walked.append(text)
+        return real(task, base, text, follow, restrict)
+
+    monkeypatch.setattr(walk, "walk", counted)
+    for number in range(50):
+        world.call("mknod", b"/a/b/new%d" % number, 0o100644)
+        assert path(world, b"/a/b/new%d" % number) == b"/a/b/new%d" % number
+    assert len(walked) < 10
 
 
 def test_a_remembered_node_shows_what_changed(world: KernelWorld) -> None:
