@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import struct
 
 from pycontain.unionfs.inode import Stat
@@ -93,5 +92,3 @@ def host_stat(info: os.stat_result, uid: int, gid: int) -> Stat:
     )
 
 
-def dirent_type(mode: int) -> int:
-    return stat.S_IFMT(mode) >> 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from pycontain.errors import LayerError
 from pycontain.unionfs.index import Entry
@@ -37,7 +37,7 @@ class ImageTree:
         self.inodes: list[Inode | None] = [None, None, self.root]  # by number
         self.layers: list[Layer] = []
         self.packed: dict[int, bytes] = {}  # struct stat by number, kept for the kernel
-        self.packed_entries: dict[int, tuple[bytes, int]] = {}  # (struct linux_dirent64s, how many), likewise
+        self.listings: dict[int, Any] = {}  # of directories by number, likewise
         self.by_host: dict[tuple[int, int], Inode] = {}  # (st_dev, st_ino) of materialised files
 
     @classmethod

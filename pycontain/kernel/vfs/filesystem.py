@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pycontain.kernel.abi import pack_stat
 from pycontain.unionfs.inode import Inode, Stat
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
     from pycontain.kernel.task import Task
 
 
-PackEntries = Callable[["Filesystem", Inode], tuple[bytes, int]]
+class Listing(NamedTuple):
+    """A directory as getdents64(2) gives it. records: struct linux_dirent64, ends: where each of them ends."""
+
+    records: bytes
+    ends: array[int]
+
+
+MakeListing = Callable[["Filesystem", Inode], Listing]
 
 
 _TEXTS = {code: os.strerror(code) for code in errno.errorcode}
@@ -52,9 +60,9 @@ class Filesystem:
         """(name, inode number, mode) of every entry but . and .."""
         fail(errno.ENOTDIR)
 
-    def packed_entries(self, directory: Inode, pack: PackEntries) -> tuple[bytes, int] | None:
-        """All of a directory as getdents64 gives it, and the number of entries, where that is worth keeping."""
-        return None
+    def listing(self, directory: Inode, make: MakeListing) -> Listing:
+        """All of a directory as getdents64(2) gives it; what will stay as it is may be kept."""
+        return make(self, directory)
 
     def readlink(self, inode: Inode, task: Task) -> bytes:
         return inode.target or b""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from pycontain.kernel.vfs.filesystem import fail
 
 if TYPE_CHECKING:
+    from pycontain.kernel.vfs.filesystem import Listing
     from pycontain.kernel.vfs.mount import Node
 
 FIRST_COLLECTION = 64
@@ -93,18 +94,16 @@ def _carries(pid: int, name: str) -> bool:
 
 
 class Handle:
-    """An open directory. entries: what getdents gives out, a snapshot since the last rewind, or None for the image's
-    own; count: how many they are."""
+    """An open directory. listing: what getdents gives out, as it was when it was last read from the start."""
 
-    __slots__ = ("count", "entries", "fd", "missed", "node", "path_only")
+    __slots__ = ("fd", "listing", "missed", "node", "path_only")
 
     def __init__(self, node: Node, fd: int, path_only: bool) -> None:
         self.node = node
         self.fd = fd
         self.path_only = path_only
         self.missed = False  # the last collection saw no descriptor of it
-        self.entries: list[tuple[bytes, int, int]] | None = None
-        self.count = 0
+        self.listing: Listing | None = None
 
     def current(self) -> Node:
         """The node as it is now."""

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
-from pycontain.kernel.vfs.filesystem import Filesystem, PackEntries
+from pycontain.kernel.vfs.filesystem import Filesystem, Listing, MakeListing
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pycontain.kernel.task import Task
 
-MAX_KEPT = 256  # entries of a directory that is kept packed
 OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
 
 
@@ -51,15 +50,15 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
             ]
         return [(name, child.ino, child.mode) for name, child in (directory.children or {}).items()]
 
-    def packed_entries(self, directory: Inode, pack: PackEntries) -> tuple[bytes, int] | None:
-        """Of a directory of the image, as long as the container has not changed it."""
+    def listing(self, directory: Inode, make: MakeListing) -> Listing:
+        """That of a directory of the image is kept: it is the same until a container changes it."""
         ino = directory.ino
-        if ino in self.changed or ino >= self.image.next_ino or len(directory.children or ()) > MAX_KEPT:
-            return None
-        packed = self.image.packed_entries.get(ino)
-        if packed is None:
-            packed = self.image.packed_entries[ino] = pack(self, directory)
-        return packed
+        if ino in self.changed or ino >= self.image.next_ino:
+            return make(self, directory)
+        found: Listing | None = self.image.listings.get(ino)
+        if found is None:
+            found = self.image.listings[ino] = make(self, directory)
+        return found
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
         return Tree.open(self, inode, flags)

@@ -30,7 +30,7 @@ TURN = 0.005  # seconds after which is looked who still calls, and who waits
 MOST = 24  # tasks that share; more of them are no conversation
 CROWDED = 0.2  # of a turn that tasks wait without its being worth a change
 WAKE_UP = 30e-6  # seconds that an event costs more between two processors, at the least where it matters
-REST, LONGEST_REST = 0.03, 1.0  # seconds for which nobody shares after that
+REST, LONGEST_REST = 0.02, 0.2  # seconds for which nobody shares after that
 FORGET = 0.9  # a turn without a crowd makes the next rest that much shorter
 
 

@@ -141,7 +141,7 @@ def empty_paths() -> None:
         tell(name, call)
 
 
-@case
+@case(timeout=60.0)  # 1,600 programs
 def trailing_slashes() -> None:
     def fresh() -> None:
         os.system(
