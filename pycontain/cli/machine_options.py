@@ -8,6 +8,7 @@ from pycontain.engine.mounts import parse_size
 RUNTIMES = ("vm", "uml")
 LEAST_MEMORY, LEAST_UML_MEMORY = 96, 32
 """MiB that a guest's kernel needs to boot."""
+MOST_CPUS = 64
 
 
 def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[str, object]]:
@@ -23,10 +24,7 @@ def machine_options(verb: str, runtime: str, values: Values) -> tuple[str, dict[
     }
     cpus = values.text("cpus")
     if cpus is not None:
-        try:
-            settings["cpus"] = max(round(float(cpus)), 1)
-        except ValueError:
-            raise UsageError(f"{verb}: --cpus {cpus}: not a number") from None
+        settings["cpus"] = _cpus(verb, cpus)
     settings["forwards"] = [parse_publish(verb, text) for text in values.texts("publish")]
     return runtime, settings
 
@@ -48,6 +46,19 @@ def uml_options(verb: str, values: Values) -> dict[str, object]:
             f"{verb}: --cpus {cpus}: User-Mode Linux has one CPU", hint="--runtime vm can have more"
         )
     return {"memory": _memory(verb, values, LEAST_UML_MEMORY), "cpus": 1}
+
+
+def _cpus(verb: str, text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{verb}: --cpus {text}: not a number") from None
+    if not number.is_integer() or not 1 <= number <= MOST_CPUS:
+        raise UsageError(
+            f"{verb}: --cpus {text}: a machine has whole processors, 1 to {MOST_CPUS}",
+            hint="containers can have parts of one",
+        )
+    return int(number)
 
 
 def _memory(verb: str, values: Values, least: int) -> int:

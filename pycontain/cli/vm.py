@@ -17,6 +17,7 @@ from pycontain.engine.containers import Container, find
 from pycontain.engine.engine import Engine
 from pycontain.engine.spec import kernel_spec
 from pycontain.engine.state import live_containers, state_of
+from pycontain.errors import MachineError
 
 
 @click.group()
@@ -74,7 +75,8 @@ def snapshot(name: str, tag: str) -> None:
 def restore(name: str, tag: str) -> None:
     """Bring a machine back to the state of a snapshot of it; what it did since is lost."""
     from pycontain.engine.stop import stop
-    from pycontain.vm.snapshot import read
+    from pycontain.vm import qemu
+    from pycontain.vm.snapshot import obstacle, read
 
     engine = Engine()
     container = find(engine, name)
@@ -82,6 +84,9 @@ def restore(name: str, tag: str) -> None:
     if read(engine.root, tag)["id"] != container.id:
         raise UsageError(f"vm restore: {tag} is of another machine", hint=f"pycontain vm clone {tag}")
     if state_of(container, live_containers(engine)).is_running:
+        reason = obstacle(engine.root, qemu.find(), tag)
+        if reason is not None:
+            raise MachineError(f"restore {tag} here: {reason}")
         stop(engine, container, timeout=0)
     _machines(engine).ask({"op": "restore", "tag": tag, "spec": kernel_spec(container), "fresh": False})
     click.echo(container.name)
@@ -136,14 +141,14 @@ def list_snapshots() -> None:
         state = os.stat(os.path.join(snapshots.place(engine.root, tag), "state"))
         rows.append(
             (tag, kept["record"]["Name"], kept["record"]["ImageName"], f"{kept['memory']}MB",
-             shown_size(state.st_blocks * 512), age(time.time() - kept["created"] / 1e9) + " ago")
+             kept["host"][1], shown_size(state.st_blocks * 512), age(time.time() - kept["created"] / 1e9) + " ago")
         )  # fmt: skip
     widths = [max(len(row[n]) for row in [*rows, HEADERS]) for n in range(len(HEADERS))]
     for row in [HEADERS, *rows]:
         click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-HEADERS = ("TAG", "MACHINE", "IMAGE", "MEMORY", "SIZE", "CREATED")
+HEADERS = ("TAG", "MACHINE", "IMAGE", "MEMORY", "ACCEL", "SIZE", "CREATED")
 
 
 @vm.command("rm")
@@ -180,14 +185,23 @@ def export_snapshot(tag: str, output: str | None) -> None:
 @click.option("--tag", help="The snapshot's name; else the machine's.")
 def import_snapshot(source: str, tag: str | None) -> None:
     """Read a snapshot that vm export wrote."""
+    from pycontain.vm import qemu
     from pycontain.vm.moving import take_in
+    from pycontain.vm.snapshot import obstacle
 
     store = Engine().store
     if source == "-":
-        click.echo(take_in(store, sys.stdin.buffer, tag))
-        return
-    with open(source, "rb") as file:
-        click.echo(take_in(store, file, tag))
+        name = take_in(store, sys.stdin.buffer, tag)
+    else:
+        with open(source, "rb") as file:
+            name = take_in(store, file, tag)
+    click.echo(name)
+    try:
+        reason = obstacle(store.root, qemu.find(), name)
+    except MachineError as error:
+        reason = error.message
+    if reason is not None:
+        click.echo(f"pycontain: vm import: {name} is kept, but cannot run on this host: {reason}", err=True)
 
 
 def _machines(engine: Engine) -> Any:

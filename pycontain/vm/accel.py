@@ -8,7 +8,6 @@ until the next boot. Linux, Documentation/virt/kvm/api.rst.
 from __future__ import annotations
 
 import fcntl
-import json
 import mmap
 import os
 import struct
@@ -16,6 +15,7 @@ import time
 from typing import NamedTuple
 
 from pycontain.errors import MachineError
+from pycontain.vm.measured import once_a_boot
 
 GET_API_VERSION, CREATE_VM, GET_VCPU_MMAP_SIZE = 0xAE00, 0xAE01, 0xAE04
 CREATE_VCPU, RUN = 0xAE41, 0xAE80
@@ -51,20 +51,8 @@ def choose(wanted: str, home: str) -> str:
 
 def remembered(home: str) -> Verdict:
     """This boot's verdict; measured now if there is none yet."""
-    path = os.path.join(home, "accel.json")
-    boot = _boot_id()
-    try:
-        with open(path, encoding="ascii") as file:
-            kept = json.load(file)
-        if kept["boot"] == boot and kept["uid"] == os.geteuid():
-            return Verdict(bool(kept["works"]), float(kept["speed"]), str(kept["reason"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # a cache
-    verdict = measure()
-    with open(path + "~", "w", encoding="ascii") as file:
-        json.dump({"boot": boot, "uid": os.geteuid(), **verdict._asdict()}, file)
-    os.replace(path + "~", path)
-    return verdict
+    kept = once_a_boot(os.path.join(home, "accel.json"), lambda: measure()._asdict())
+    return Verdict(bool(kept["works"]), float(kept["speed"]), str(kept["reason"]))
 
 
 def measure(device: str = "/dev/kvm") -> Verdict:
@@ -137,11 +125,3 @@ def _run_loop(device: str) -> str:
         if reason == EXIT_HLT
         else f"no the CPU stopped for reason {reason}"
     )
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

@@ -17,16 +17,6 @@ CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
 BOOT_CODE, CLONE_CODE = 64, 16
 """MB for translated code under TCG: a boot runs through much; a clone fills 15 MB by its first program's end, and with
 less it would have to translate most of that twice."""
-COMMAND_LINE = (
-    "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t tsc_early_khz=2600000 tsc=reliable no_timer_check "
-    "random.trust_cpu=on cryptomgr.notests mitigations=off rcupdate.rcu_expedited=1 "
-    "rcupdate.rcu_normal_after_boot=0 noreplace-smp init_on_alloc=0 lsm=landlock,yama "
-    "initcall_blacklist=trace_eval_init rdinit=/init"
-)
-"""TCG has no clock that the TSC could be calibrated against: without tsc_early_khz a boot hangs now and then.
-noreplace-smp and init_on_alloc=0 each spare a boot under TCG a tenth of a second: every patched instruction makes
-QEMU translate anew, and every page that is cleared is one that clones do not share. trace_eval_init only makes names in traces
-readable."""
 
 
 class Qemu(NamedTuple):
@@ -58,10 +48,11 @@ BOARDS = {
 
 
 class Boot(NamedTuple):
-    """Paths of what a machine boots."""
+    """Paths of what a machine boots, and the kernel's command line (parameters.py)."""
 
     kernel: str
     initrd: str
+    parameters: str
 
 
 class Machine(NamedTuple):
@@ -176,7 +167,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
         "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
         "-M", f"{machine.board},{board.options},memory-backend=ram",
-        *(() if boot is None else ("-kernel", boot.kernel, "-initrd", boot.initrd, "-append", COMMAND_LINE)),
+        *(() if boot is None else ("-kernel", boot.kernel, "-initrd", boot.initrd, "-append", boot.parameters)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",
         "-chardev", f"socket,id=control,fd={CONTROL_FD}",
         "-device", f"virtio-serial-{board.bus},max_ports=3", "-device", "virtserialport,chardev=control,name=control",
@@ -185,7 +176,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         "-blockdev", "driver=raw,file=rootfile,node-name=root,read-only=on",
         "-device", f"virtio-blk-{board.bus},drive=root",
         "-netdev", network,
-        "-device", f"virtio-net-{board.bus},netdev=net" + (",romfile=" if board.bus == "pci" else ""),
+        "-device", f"virtio-net-{board.bus},netdev=net,status=off,guest_announce=off" + (",romfile=" if board.bus == "pci" else ""),
         "-chardev", f"socket,id=qmp,fd={QMP_FD}", "-mon", "chardev=qmp,mode=control",
         *(("-incoming", "defer") if boot is None else ()),
     )  # fmt: skip

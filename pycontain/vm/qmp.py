@@ -37,12 +37,22 @@ class Qmp:
 
     def execute(self, command: str, timeout: float | None = None, /, **arguments: Any) -> Any:
         """A command's result."""
+        return self._execute(command, arguments, [], timeout)
+
+    def give(self, name: str, fd: int) -> None:
+        """QEMU gets a descriptor, which it knows by this name ("fd:NAME") until it has used it."""
+        self._execute("getfd", {"fdname": name}, [fd], None)
+
+    def _execute(self, command: str, arguments: dict[str, Any], fds: list[int], timeout: float | None) -> Any:
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         message: dict[str, Any] = {"execute": command}
         if arguments:
             message["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
+        data = json.dumps(message).encode() + b"\n"
         try:
-            self._sock.sendall(json.dumps(message).encode() + b"\n")
+            if fds:
+                data = data[socket.send_fds(self._sock, [data], fds) :]
+            self._sock.sendall(data)
         except OSError as error:
             raise MachineError(f"tell QEMU {command}: {error.strerror}") from None
         while True:

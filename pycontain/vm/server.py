@@ -312,7 +312,10 @@ class Server:
     async def op_snapshot(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         from pycontain.vm import snapshot
 
-        return await snapshot.take(self.root, request["id"], self.listening(request["id"]), request["tag"])
+        running = self.listening(request["id"])
+        return await snapshot.take(
+            self.root, await self._cloner.qemu(), request["id"], running, request["tag"]
+        )
 
     async def op_restore(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         from pycontain.vm import snapshot

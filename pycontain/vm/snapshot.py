@@ -5,8 +5,8 @@
     base/           what the container had changed before the machine's start (journal, files/), if anything
     snapshot.json   the machine, the container's record, and what we know of the programs in the guest
 
-A snapshot is complete in itself: `vm export` is a tar of it, and another machine of the same kind (same QEMU,
-same CPU features) can load that.
+A snapshot is complete in itself: `vm export` is a tar of it, and another host of the same kind can load that. What
+has to be the same is kept in it (host.py), and compared before a machine is started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontain.errors import Conflict, MachineError, NotFound
 from pycontain.kernel.streams import Log
-from pycontain.vm import guest, qemu
+from pycontain.vm import guest, host, qemu
 from pycontain.vm.feed import feed_terminal
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pycontain.vm.running import Running
     from pycontain.vm.server import Server
 
-FORMAT = 4
+FORMAT = 5
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -69,7 +69,7 @@ def remove(root: str, tag: str) -> None:
     shutil.rmtree(place(root, tag))
 
 
-async def take(root: str, identity: str, running: Running, tag: str) -> dict[str, Any]:
+async def take(root: str, program: qemu.Qemu, identity: str, running: Running, tag: str) -> dict[str, Any]:
     """Save a running machine; it goes on. Returns seconds (stopped, total) and bytes."""
     target = place(root, tag)
     if os.path.exists(target):
@@ -82,6 +82,8 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
         raise MachineError(f"make snapshot {tag}: User-Mode Linux cannot be saved", hint="--runtime vm can")
     begun = time.monotonic()
     try:
+        accel = machine.process.machine.accel
+        here = await asyncio.to_thread(host.describe, program, accel, directory(root))
         await machine.quiet()
         try:
             described = _describe(identity, running)
@@ -90,7 +92,7 @@ async def take(root: str, identity: str, running: Running, tag: str) -> dict[str
             machine.resume()
         _link(machine.process.machine.disk, os.path.join(scratch, "disk"))
         _keep_base(running, os.path.join(scratch, "base"))
-        described["created"] = time.time_ns()
+        described.update(host=here, created=time.time_ns())
         with open(os.path.join(scratch, "snapshot.json"), "w", encoding="utf-8") as file:
             json.dump(described, file)
         os.rename(scratch, target)
@@ -122,7 +124,6 @@ def _describe(identity: str, running: Running) -> dict[str, Any]:
         "id": identity,
         "record": record,
         "board": made.board,
-        "accel": made.accel,
         "memory": made.memory,
         "cpus": made.cpus,
         "signals": machine.signals,
@@ -167,11 +168,20 @@ def _keep_base(running: Running, target: str) -> None:
     shutil.copytree(os.path.join(source, "files"), os.path.join(target, "files"))
 
 
+def obstacle(root: str, program: qemu.Qemu, tag: str) -> str | None:
+    """Why the snapshot's machine cannot go on on this host; None where it can."""
+    kept = read(root, tag)
+    return host.obstacle(host.parse(kept["host"]), kept["board"], program, directory(root))
+
+
 async def restore(
     server: Server, program: qemu.Qemu, tag: str, spec: dict[str, Any], *, fresh: bool
 ) -> Running:
     """A machine in the snapshot's state runs the container `spec`. fresh: it is a new one, with a name of its own."""
     kept = read(server.root, tag)
+    reason = await asyncio.to_thread(obstacle, server.root, program, tag)
+    if reason is not None:
+        raise MachineError(f"restore {tag} here: {reason}")
     source = place(server.root, tag)
     container = spec["directory"]
     _put_base(source, container)
@@ -183,7 +193,7 @@ async def restore(
         (f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or []
     )
     described = qemu.Machine(
-        kept["board"], kept["accel"], kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
+        kept["board"], host.parse(kept["host"]).accel, kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
         os.path.join(source, "disk"), () if fresh else forwards,
     )  # fmt: skip
     process = Process(program.path, described, os.path.join(run, "qemu.log"))

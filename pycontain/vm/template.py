@@ -19,7 +19,19 @@ from typing import Any, NamedTuple
 from pycontain.errors import MachineError
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.tree import Tree
-from pycontain.vm import agent, assembler, guest, guest_kernel, initrd, module, qemu, table, vmlinux
+from pycontain.vm import (
+    agent,
+    assembler,
+    guest,
+    guest_kernel,
+    host,
+    initrd,
+    module,
+    parameters,
+    qemu,
+    table,
+    vmlinux,
+)  # fmt: skip
 from pycontain.vm.channel import Channel
 from pycontain.vm.erofs import write_image
 from pycontain.vm.home import directory
@@ -28,7 +40,7 @@ from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
-FORMAT = 7
+FORMAT = 8
 DISK_SIZE = 1 << 40
 """Bytes of the template's disk, almost all of it a hole. Its driver keeps that size; a clone's disk is shorter, and
 its file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
@@ -60,19 +72,11 @@ class Template(NamedTuple):
 
 async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: int) -> Template:
     """The template for such machines; booted now where there is none. MachineError."""
-    kernel = await asyncio.to_thread(guest_kernel.find, directory(root))
-    parts = [
-        FORMAT,
-        program.version,
-        program.path,
-        program.board,
-        accel,
-        memory,
-        cpus,
-        kernel.identity(),
-        qemu.COMMAND_LINE,
-        _code(),
-    ]
+    home = directory(root)
+    kernel = await asyncio.to_thread(guest_kernel.find, home)
+    here = await asyncio.to_thread(host.describe, program, accel, home)
+    words = parameters.command_line(accel, here.tsc)
+    parts = [FORMAT, here, program.path, program.board, memory, cpus, kernel.identity(), words, _code()]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     path = os.path.join(directory(root, "templates"), key)
     found = _load(path)
@@ -80,13 +84,14 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
         return found
     image = kernel.image
     if program.pvh:
-        image = await asyncio.to_thread(vmlinux.ensure, image, os.path.join(directory(root), "unpacked"))
+        image = await asyncio.to_thread(vmlinux.ensure, image, os.path.join(home, "unpacked"))
+    boot = qemu.Boot(image, "", words)
     try:
-        return await _boot(path, key, program, kernel, image, accel, memory, cpus)
+        return await _boot(path, key, program, kernel, boot, accel, memory, cpus)
     except MachineError as first:
         # a boot under TCG may hang; or the kernel wants to see the signatures of modules
         try:
-            return await _boot(path, key, program, kernel, image, accel, memory, cpus, whole_modules=True)
+            return await _boot(path, key, program, kernel, boot, accel, memory, cpus, whole_modules=True)
         except MachineError as error:
             raise MachineError(
                 f"boot a template: {error.message}; so did the first try: {first.message}", hint=error.hint
@@ -116,7 +121,7 @@ async def _boot(
     key: str,
     program: qemu.Qemu,
     kernel: guest_kernel.GuestKernel,
-    image: str,
+    boot: qemu.Boot,
     accel: str,
     memory: int,
     cpus: int,
@@ -128,7 +133,8 @@ async def _boot(
     os.makedirs(scratch)
     begun = time.monotonic()
     modules = await asyncio.to_thread(kernel.load_modules, whole=whole_modules)
-    with open(os.path.join(scratch, "initrd"), "wb") as file:
+    boot = boot._replace(initrd=os.path.join(scratch, "initrd"))
+    with open(boot.initrd, "wb") as file:
         early = initrd.EARLY_MODULES[qemu.BOARDS[program.board].bus]
         needed = {name: data for name, data in modules.items() if name in early + initrd.LATE_MODULES}
         file.write(initrd.build(needed, early))
@@ -136,8 +142,7 @@ async def _boot(
     _write_disk(disk, os.path.join(scratch, "tree"))
     console = os.path.join(scratch, "console")
     machine = qemu.Machine(
-        program.board, accel, memory, cpus, qemu.Boot(image, os.path.join(scratch, "initrd")), f"/dev/fd/{qemu.RAM_FD}", True,
-        console, disk,
+        program.board, accel, memory, cpus, boot, f"/dev/fd/{qemu.RAM_FD}", True, console, disk,
     )  # fmt: skip
     # a boot writes to a file on a disk a third slower than to memory
     ram = os.memfd_create("template")
@@ -160,6 +165,7 @@ async def _boot(
         script.check(reply)
         signals = reply.results[index]
         script = guest.devices()
+        guest.settle(script)
         devices = guest.parse_devices(await channel.exchange(script.table))
         if not {"net", "disk"} <= set(devices):
             raise MachineError(
@@ -174,7 +180,7 @@ async def _boot(
         channel.close()
         shares.close()
         process.kill()
-    os.unlink(os.path.join(scratch, "initrd"))
+    os.unlink(boot.initrd)
     template = Template(
         key, path, kernel.image, kernel.release, program.board, accel, memory, cpus, signals,
         devices["net"], devices["disk"], time.monotonic() - begun,

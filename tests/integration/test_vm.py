@@ -92,6 +92,27 @@ def test_memory_and_cpus(pc: Pycontain) -> None:
     assert b"cpu1" in done.stdout
 
 
+def test_two_processors_through_snapshot_and_clone(pc: Pycontain) -> None:
+    """Both of them run programs, also after a restore."""
+    busy = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
+    pc.vm("-d", "--name", "two", "--cpus", "2", "box", "sleep", "1000", check=True)
+    pc("vm", "snapshot", "two", "both", check=True)
+    pc("vm", "clone", "both", "--name", "other", check=True)
+    for name in ("two", "other"):
+        done = pc(
+            "exec", name, "sh", "-c", f"({busy}) & ({busy}); wait; busybox nproc; cat /proc/stat", check=True
+        )
+        assert done.stdout.startswith(b"2\n")
+        ticks = [int(line.split()[1]) for line in done.stdout.splitlines() if line[:4] in (b"cpu0", b"cpu1")]
+        assert len(ticks) == 2 and min(ticks) > 0, done.stdout
+    pc("vm", "restore", "two", "both", check=True)
+    assert pc("exec", "two", "busybox", "nproc", check=True).stdout == b"2\n"
+    pc("rm", "-f", "two", "other", check=True)
+    pc("vm", "rm", "both", check=True)
+    done = pc("run", "--rm", "--runtime", "vm", "--cpus", "1.5", "box", "true")
+    assert done.returncode == 125 and b"whole" in done.stderr
+
+
 def test_a_terminal_that_follows_its_size(pc: Pycontain) -> None:
     terminal_follows_its_size(pc, "vm")
 
@@ -218,6 +239,15 @@ def test_snapshots_clones_and_a_move(pc: Pycontain, tmp_path: Path) -> None:
         assert other("vm", "import", str(tmp_path / "snapshot.tar")).stdout == b"old\n"
         other("vm", "clone", "old", "--name", "moved", check=True)
         assert other("exec", "moved", "cat", "/tmp/kept").stdout == b"kept\n"
+        # from a host with another QEMU: kept, with a warning, but not started
+        path = other.root / "vm" / "snapshots" / "old" / "snapshot.json"
+        kept = json.loads(path.read_text())
+        path.write_text(json.dumps({**kept, "host": ["1.2.3", *kept["host"][1:]]}))
+        other("vm", "export", "old", "-o", str(tmp_path / "foreign.tar"), check=True)
+        done = other("vm", "import", "--tag", "foreign", str(tmp_path / "foreign.tar"))
+        assert done.stdout == b"foreign\n" and b"saved by QEMU 1.2.3" in done.stderr
+        done = other("vm", "clone", "foreign")
+        assert done.returncode == 125 and b"saved by QEMU 1.2.3" in done.stderr
     finally:
         other.end()
     assert other.machines() == []
@@ -228,6 +258,23 @@ def test_snapshots_clones_and_a_move(pc: Pycontain, tmp_path: Path) -> None:
 def test_the_clock_is_right(pc: Pycontain) -> None:
     done = pc.vm("--rm", "box", "sh", "-c", "echo > /tmp/f; busybox stat -c %Y /tmp/f")
     assert abs(int(done.stdout) - time.time()) < 5
+
+
+def test_the_clock_goes_as_fast_as_the_hosts(pc: Pycontain) -> None:
+    """Whatever the frequency of this processor is."""
+    pc.vm("-d", "--name", "clock", "box", "sleep", "100", check=True)
+
+    def look() -> tuple[float, float, float]:
+        before = time.monotonic()
+        shown = pc("exec", "clock", "cat", "/proc/uptime", check=True).stdout
+        return before, float(shown.split()[0]), time.monotonic()
+
+    first = look()
+    time.sleep(4)
+    second = look()
+    passed = second[1] - first[1]
+    assert second[0] - first[2] - 0.03 < passed < second[2] - first[0] + 0.03
+    pc("rm", "-f", "clock", check=True)
 
 
 def test_check_and_setup_say_what_there_is(pc: Pycontain) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pycontain.cli.machine_options import parse_publish
 from pycontain.cli.options import UsageError
 from pycontain.errors import ContainerError, MachineError
-from pycontain.vm import deb, qemu
+from pycontain.vm import deb, parameters, qemu
 from pycontain.vm.accounts import resolve
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/srv:/bin/false\n"
@@ -20,11 +20,14 @@ GROUP = b"root:x:0:\nstaff:x:50:web\nvideo:x:60:\n"
 
 
 def test_qemus_command_line() -> None:
-    machine = qemu.Machine("microvm", "tcg", 128, 1, qemu.Boot("/k", "/i"), "/ram,1", True, "/con", "/disk")
+    machine = qemu.Machine(
+        "microvm", "tcg", 128, 1, qemu.Boot("/k", "/i", "quiet x=1"), "/ram,1", True, "/con", "/disk"
+    )
     line = qemu.command_line("/q", machine)
     assert line[:2] == ["/q", "-nodefaults"]
     assert "memory-backend-file,id=ram,size=128M,mem-path=/ram,,1,share=on" in line
     assert line[line.index("-kernel") + 1] == "/k" and "-incoming" not in line
+    assert line[line.index("-append") + 1] == "quiet x=1"
     clone = machine._replace(boot=None, shared_ram=False, forwards=(("127.0.0.1", 8080, 80, "tcp"),))
     other = qemu.command_line("/q", clone)
     assert "-kernel" not in other and other[-2:] == ["-incoming", "defer"]
@@ -32,6 +35,16 @@ def test_qemus_command_line() -> None:
     devices = [word for flag, word in pairwise(line) if flag == "-device"]
     assert devices == [word for flag, word in pairwise(other) if flag == "-device"]
     assert "kvm" in qemu.command_line("/q", machine._replace(accel="kvm"))
+
+
+def test_the_guests_command_line() -> None:
+    """Under KVM the guest has a clock of the host's, and nothing is left out of its boot."""
+    tcg, kvm = (parameters.command_line(accel, 2_300_000).split() for accel in ("tcg", "kvm"))
+    assert {"tsc_early_khz=2300000", "tsc=reliable", "rdinit=/init"} <= set(tcg)
+    assert not any(
+        word.startswith(("tsc", "no_timer_check", "initcall_blacklist", "noreplace")) for word in kvm
+    )
+    assert set(kvm) < set(tcg)
 
 
 def test_a_q35_has_the_same_devices_on_pci() -> None:
