@@ -19,7 +19,11 @@ from pycontain.cli.options import UsageError
 @click.option("--repeat", default=5, show_default=True, help="How often starts are measured.")
 @click.option("--instances", default=10, show_default=True, help="How many run side by side for the memory.")
 @click.option("--only", multiple=True, metavar="KIND", help="host, container, machine, uml or podman.")
-@click.option("--consolidate", metavar="SPEC", help="Pack the services of a file on hosts instead.")
+@click.option(
+    "--consolidate",
+    metavar="SPEC",
+    help="Pack the services of a TOML or JSON file on hosts instead, as containers and as machines: [host] cpus, memory; [[service]] name, count, cpu, cpu_peak, memory, memory_peak (MB).",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def compare(
     image: str | None,

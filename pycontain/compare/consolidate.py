@@ -139,7 +139,13 @@ def _fits(spec: Spec, kind: str, services: list[Service]) -> bool:
 
 def text(packings: list[Packing]) -> str:
     """For a terminal."""
-    lines = [f"{'':12}{'hosts':>6}{'CPU used':>10}{'memory used':>13}"]
+    lines = [
+        "A machine is given its peak, and what its own kernel and hypervisor need: nobody else has that. Containers share,",
+        "so a host carries the sum of their averages and the largest single rise above its average.",
+        "Used: on average, of what a host may give away (its reserve is not counted).",
+        "",
+    ]
+    lines += [f"{'':12}{'hosts':>6}{'CPU used':>10}{'memory used':>13}"]
     lines += [f"{p.kind:12}{len(p.hosts):>6}{p.cpu:>10.0%}{p.memory:>13.0%}" for p in packings]
     for packing in packings:
         lines += ["", f"as {packing.kind}:"]

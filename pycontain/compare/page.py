@@ -10,11 +10,15 @@ from pycontain.compare.report import METRICS, Report
 from pycontain.compare.text import number
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+:root { color-scheme: light dark; --text: #222; --quiet: #555; --line: #ddd; --page: #fff; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e4e4; --quiet: #aaa; --line: #444; --page: #16181a; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
+  background: var(--page); }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-figure { margin: 1.4rem 0; } figcaption { color: #444; } svg { max-width: 100%; height: auto; }
+figure { margin: 1.4rem 0; } figcaption, .quiet { color: var(--quiet); }
+svg { max-width: 100%; height: auto; color: var(--text); }
 table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } dt { font-weight: 600; margin-top: .6rem; }
 """
 COMPARED = (
@@ -111,7 +115,7 @@ def summary(report: Report) -> list[str]:
 
 
 def _times(ratio: float) -> str:
-    return f"{number(ratio)} times as much" if ratio >= 1 else f"one part in {number(1 / ratio)}"
+    return f"{number(ratio)} times as much" if ratio >= 1 else f"{number(1 / ratio)} times less"
 
 
 def _table(report: Report) -> str:

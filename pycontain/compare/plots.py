@@ -16,6 +16,8 @@ COLOURS = {
     "uml": "#7570b3",
     "podman": "#2a9d6f",
 }
+INK = "#010203"
+"""Stands for the text's colour while matplotlib draws."""
 
 
 def plots(report: Report) -> dict[str, str]:
@@ -30,7 +32,11 @@ def plots(report: Report) -> dict[str, str]:
     from matplotlib.figure import Figure  # heavy, and only for the page
 
     found = {}
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "pycontain", "font.size": 10}):
+    ink = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    )
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "pycontain", "font.size": 10, **ink}
+    with matplotlib.rc_context(settings):
         for metric in METRICS:
             rows = [row for row in report.rows if row.value(metric.key)]
             if rows:
@@ -53,7 +59,7 @@ def _draw(figure_class: Any, metric: Metric, report: Report, rows: list[Row]) ->
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         measured = row.values[metric.key]
         if len(measured) > 1:
-            axes.plot(measured, [place] * len(measured), "k.", markersize=3, alpha=0.6)
+            axes.plot(measured, [place] * len(measured), ".", color=INK, markersize=3, alpha=0.6)
         axes.annotate(
             f"{number(value)} {metric.unit}",
             (max(measured), place),  # behind the dots
@@ -69,6 +75,7 @@ def _draw(figure_class: Any, metric: Metric, report: Report, rows: list[Row]) ->
     axes.set_xlabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)
     axes.spines[["top", "right"]].set_visible(False)
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    nothing = {"Date": None, "Creator": None, "Type": None, "Format": None}
+    figure.savefig(out, format="svg", metadata=nothing, transparent=True)
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :].replace(INK, "currentColor")  # the page's own: it may be dark
