@@ -1,21 +1,17 @@
-"""A client's connection to the control socket: frames in and out, and the session it is attached to."""
+"""A client of the kernel: its requests, and the session that it is attached to."""
 
 from __future__ import annotations
 
-import os
 import select
 import socket
-import struct
 import sys
 import traceback
 from typing import Any, Protocol
 
 from pycontain.errors import PycontainError
-from pycontain.kernel import protocol
 from pycontain.kernel.loop import Loop
 from pycontain.kernel.session import Session
-
-HIGH_WATER = 4 << 20  # bytes waiting for a client, above which its container's output is not read
+from pycontain.kernel.wire import HIGH_WATER, Wire
 
 
 class Requests(Protocol):
@@ -33,31 +29,18 @@ class Connection:
 
     def __init__(self, server: Requests, sock: socket.socket) -> None:
         self.server = server
-        self.sock = sock
         self.session: Session | None = None
-        self._frames = protocol.Frames()
-        self._fds: list[int] = []
-        self._out = bytearray()
-        sock.setblocking(False)
-        server.loop.register(sock.fileno(), self._ready)
+        self._wire = Wire(sock)
+        self._fd = sock.fileno()
+        self._events = select.EPOLLIN
+        server.loop.register(self._fd, self._ready)
 
     def _ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
-            self._flush()
-        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-            try:
-                data, fds = protocol.receive(self.sock)
-            except BlockingIOError:
-                return
-            except OSError:
-                data, fds = b"", []
-            self._fds += fds
-            if not data:
-                self.close()
-                return
-            try:
-                requests = self._frames.feed(data)
-            except ValueError:
+            self._sent(self._wire.flush())
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self._wire.closed:
+            requests = self._wire.read()
+            if requests is None:
                 self.close()
                 return
             for request in requests:
@@ -76,31 +59,23 @@ class Connection:
                 self.send(answer[0], answer[1])
 
     def take_fd(self) -> int | None:
-        return self._fds.pop(0) if self._fds else None
+        return self._wire.take_fd()
 
     def send(self, value: Any, fds: list[int] | None = None) -> None:
-        if self.sock.fileno() < 0:
-            return
-        data = protocol.pack(value)
-        if fds:
-            rights = struct.pack(f"{len(fds)}i", *fds)
-            data = data[self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]) :]
-        self._out += data
-        self._flush()
+        if not self._wire.closed:
+            self._sent(self._wire.send(value, fds))
 
-    def _flush(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self.sock.send(self._out)]
-        except BlockingIOError:
-            pass
-        except OSError:
+    def _sent(self, there: bool) -> None:
+        """As much as the client takes has been sent; there: it has not gone."""
+        if not there:
             self.close()
             return
-        events = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
-        self.server.loop.poll.modify(self.sock.fileno(), events)
+        events = select.EPOLLIN | (select.EPOLLOUT if self._wire.waiting else 0)
+        if events != self._events:
+            self._events = events
+            self.server.loop.poll.modify(self._fd, events)
         if self.session is not None:
-            self.session.pause(len(self._out) > HIGH_WATER)
+            self.session.pause(self._wire.waiting > HIGH_WATER)
 
     def output(self, stream: int, data: bytes) -> None:
         self.send(["output", stream, data])
@@ -115,13 +90,10 @@ class Connection:
         session.done.append(self.ended)
 
     def close(self) -> None:
-        if self.sock.fileno() < 0:
+        if self._wire.closed:
             return
-        self.server.loop.unregister(self.sock.fileno())
-        self.sock.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        self.server.loop.unregister(self._fd)
+        self._wire.close()
         if self.session is not None:
             self.session.pause(False)
             if self.output in self.session.sinks:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import struct
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from pycontain.errors import PycontainError
-from pycontain.kernel import protocol
+from pycontain.kernel.wire import HIGH_WATER, Wire
 from pycontain.vm.running import Running
 from pycontain.vm.session import Session
 
 if TYPE_CHECKING:
     from pycontain.vm.server import Server
-
-HIGH_WATER = 4 << 20
-"""Bytes waiting for a client, above which its program's output is not read."""
 
 
 def report(task: asyncio.Task[Any]) -> None:
@@ -33,32 +28,19 @@ class Connection:
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
-        self.sock = sock
         self.session: Session | None = None
         self.running: Running | None = None
         self.foreground = False
         """It started the container and stays: when it is killed, the machine ends."""
-        self._frames = protocol.Frames()
-        self._fds: list[int] = []
-        self._out = bytearray()
+        self._wire = Wire(sock)
+        self._fd = sock.fileno()
+        self._writing = False
         self._loop = asyncio.get_running_loop()
-        sock.setblocking(False)
-        self._loop.add_reader(sock.fileno(), self._ready)
+        self._loop.add_reader(self._fd, self._ready)
 
     def _ready(self) -> None:
-        try:
-            data, fds = protocol.receive(self.sock)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        self._fds += fds
-        if not data:
-            self.close()
-            return
-        try:
-            requests = self._frames.feed(data)
-        except ValueError:
+        requests = self._wire.read()
+        if requests is None:
             self.close()
             return
         for request in requests:
@@ -81,36 +63,33 @@ class Connection:
     @property
     def closed(self) -> bool:
         """The client has gone."""
-        return self.sock.fileno() < 0
+        return self._wire.closed
 
     def take_fd(self) -> int | None:
         """The next descriptor that came along."""
-        return self._fds.pop(0) if self._fds else None
+        return self._wire.take_fd()
 
     def send(self, value: Any, fds: list[int] | None = None) -> None:
-        """Queue a frame. Descriptors go at once."""
-        if self.closed:
-            return
-        data = protocol.pack(value)
-        if fds and not self._out:
-            rights = struct.pack(f"{len(fds)}i", *fds)
-            data = data[self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]) :]
-        self._out += data
-        self._flush()
+        """Queue a frame."""
+        if not self.closed:
+            self._sent(self._wire.send(value, fds))
 
-    def _flush(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self.sock.send(self._out)]
-        except BlockingIOError:
-            self._loop.add_writer(self.sock.fileno(), self._flush)
-        except OSError:
+    def _writable(self) -> None:
+        self._sent(self._wire.flush())
+
+    def _sent(self, there: bool) -> None:
+        """As much as the client takes has been sent; there: it has not gone."""
+        if not there:
             self.close()
             return
-        else:
-            self._loop.remove_writer(self.sock.fileno())
+        if bool(self._wire.waiting) != self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._loop.add_writer(self._fd, self._writable)
+            else:
+                self._loop.remove_writer(self._fd)
         if self.session is not None:
-            paused = len(self._out) > HIGH_WATER
+            paused = self._wire.waiting > HIGH_WATER
             if self.session.paused and not paused and self.running is not None:
                 self.session.paused = False
                 self.running.machine.poke()
@@ -138,12 +117,9 @@ class Connection:
         """The client has gone."""
         if self.closed:
             return
-        self._loop.remove_reader(self.sock.fileno())
-        self._loop.remove_writer(self.sock.fileno())
-        self.sock.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._wire.close()
         session, running = self.session, self.running
         if session is not None and running is not None:
             session.paused = False
