@@ -38,7 +38,11 @@ def table(report: Report) -> str:
         for line in lines
     ]
     more = "; ".join(metric.title for metric in METRICS if metric.better == "more")
-    out += ["", "Medians; a dash: not possible, or not measured.", f"More is better: {more}. Less is better: the rest."]
+    out += [
+        "",
+        "Medians; a dash: not possible, or not measured.",
+        f"More is better: {more}. Less is better: the rest.",
+    ]
     out += ["`pycontain compare --html FILE IMAGE` says what each figure means, and shows plots."]
     out += ["", "the boundary between guest and host:"]
     out += [f"  {row.name}: {row.boundary}" for row in report.rows]

@@ -13,23 +13,19 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from pycontain.errors import CannotRun, MachineError, ProgramNotFound
-from pycontain.vm import accounts, agent, guest
+from pycontain.vm import accounts, guest
 from pycontain.vm.channel import Channel
-from pycontain.vm.guest import Script, Start
+from pycontain.vm.polling import CHUNK, poll, seen
 from pycontain.vm.process import MachineProcess
+from pycontain.vm.script import Script
+from pycontain.vm.serving import Serving
 from pycontain.vm.session import INPUT_LIMIT, Session
-from pycontain.vm.share import REQUEST_SIZE, Share
-from pycontain.vm.table import BUFFER, Reply, Table
+from pycontain.vm.start import Start
+from pycontain.vm.table import Reply, Table
 
 if TYPE_CHECKING:
     from pycontain.kernel.streams import Log
 
-CHUNK = 1 << 16
-WAITS = 4
-"""Ended programs that one poll can tell of."""
-SHARE_REQUESTS = 3
-"""Requests to a share that are taken at a time."""
-POLLIN, POLLOUT = 1, 4
 RESIZE_INTERVAL = 0.1
 """Seconds between two looks at the size of a client's terminal."""
 DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -59,22 +55,16 @@ class Machine:
         self.paused = False
         self.ended = asyncio.Event()
         self.on_end: Callable[[Machine], Coroutine[Any, Any, None]] | None = None
-        self.shares: dict[int, Share] = {}
-        """The agent's descriptor of /dev/fuse -> what serves it."""
-        self.files = Channel(process.shares)
-        self._serving: asyncio.Task[None] | None = None
-        self._closing: list[int] = []
-        self._early: dict[int, int] = {}
+        self.serving = Serving(process.shares, self.channel.fail)
+        self.closing: list[int] = []
+        """The agent's descriptors that the next poll closes."""
+        self.early: dict[int, int] = {}
         """Wait statuses of programs that ended before their start was told."""
         self._pump: asyncio.Task[None] | None = None
         self._resize: asyncio.Task[None] | None = None
         self._hold = 0
         self._go_on = asyncio.Event()
         self._go_on.set()
-        self._serve_on = asyncio.Event()
-        self._serve_on.set()
-        self._parked = asyncio.Event()
-        """The shares are held, too, and every request that was taken is answered."""
         loop = asyncio.get_running_loop()
         loop.add_reader(process.pidfd, self._host_process_ended)
 
@@ -100,17 +90,14 @@ class Machine:
         self._hold += 1
         self._go_on.clear()
         await self.exchange(Table())
-        if self._serving is not None:  # after the first agent, which may have waited for a file of a share
-            self._serve_on.clear()
-            await self.files.exchange(Table())  # ends its poll
-            await self._parked.wait()
+        await self.serving.hold()  # after the first agent, which may have waited for a file of a share
 
     def resume(self) -> None:
         """The opposite of quiet()."""
         self._hold -= 1
         if not self._hold:
             self._go_on.set()
-            self._serve_on.set()
+            self.serving.resume()
 
     # -- programs
 
@@ -138,7 +125,7 @@ class Machine:
         if failure is not None:
             for name in ("master", "stdin", "stdout", "stderr"):
                 if (fd := start.number(reply, name)) >= 0:
-                    self._closing.append(fd)
+                    self.closing.append(fd)
             kind = ProgramNotFound if failure[0] == 127 else CannotRun
             raise kind(failure[1])
         if session.terminal:
@@ -148,7 +135,7 @@ class Machine:
         else:
             session.outputs = {start.number(reply, "stdout"): 1, start.number(reply, "stderr"): 2}
             session.input = start.number(reply, "stdin")
-        session.status = self._early.pop(session.pid, None)
+        session.status = self.early.pop(session.pid, None)
         self.sessions.append(session)
         self.begin()
         return session
@@ -165,7 +152,7 @@ class Machine:
     def poke(self) -> None:
         """What is polled for has changed: end the poll that is waiting."""
         if self.channel.busy <= 1:
-            self.channel.send(Table()).add_done_callback(_seen)
+            self.channel.send(Table()).add_done_callback(seen)
 
     async def _namespaces(self) -> list[int]:
         """Descriptors, in the agent, of the first program's namespaces: pid first, the mounts last."""
@@ -190,13 +177,13 @@ class Machine:
         if not data:
             session.input_ended = True
         session.pending += data
-        asyncio.get_running_loop().create_task(self._push(session)).add_done_callback(_seen)
+        asyncio.get_running_loop().create_task(self.push(session)).add_done_callback(seen)
 
     def wants_input(self, session: Session) -> bool:
         """Whether feed() may be given more now."""
         return len(session.pending) < INPUT_LIMIT
 
-    async def _push(self, session: Session) -> None:
+    async def push(self, session: Session) -> None:
         """Give the program what it takes; one piece at a time."""
         if session.pushing or session.blocked or session.input < 0:
             return
@@ -223,7 +210,7 @@ class Machine:
 
     def _end_input(self, session: Session) -> None:
         if session.input >= 0 and not session.terminal:
-            self._closing.append(session.input)
+            self.closing.append(session.input)
             session.input = -1
             self.poke()
 
@@ -235,7 +222,7 @@ class Machine:
                 await self._go_on.wait()
                 if self.init is not None and self.init.exit_code is not None:
                     break
-                await self._poll()
+                await poll(self)
         except MachineError:
             pass  # the machine has gone; told below
         except Exception as error:  # a mistake of ours must not leave a machine without anyone who listens
@@ -244,106 +231,6 @@ class Machine:
         finally:
             await self._finish()
 
-    async def _poll(self) -> None:
-        script = Script()
-        table = script.table
-        for fd in self._closing:
-            table.call("close", fd)
-        self._closing.clear()
-        watched = [(agent.CONTROL, POLLIN), (self.signals, POLLIN)]
-        reading: list[tuple[Session, int]] = []
-        blocked: list[Session] = []
-        ending: list[Session] = []
-        """Ended before this poll was asked for: what it reads is all that they have said."""
-        for session in self.sessions:
-            if session.exit_code is not None:
-                continue
-            if session.status is not None:
-                ending.append(session)
-            if not session.paused or session.status is not None:
-                reading += [(session, fd) for fd in session.outputs]
-                watched += [(fd, POLLIN) for fd in session.outputs]
-            if session.blocked and session.input >= 0:
-                blocked.append(session)
-                watched.append((session.input, POLLOUT))
-        polled = table.data(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
-        timeout = table.words([0, 0]) if ending else 0
-        table.call("ppoll", polled, len(watched), timeout, 0, 0)
-        table.call("read", self.signals, table.space(1024), 1024)
-        reads = [script.collect("read", fd, BUFFER, CHUNK, most=CHUNK) for _, fd in reading[:40]]
-        waits: list[tuple[int, int]] = []
-        for _ in range(WAITS):
-            status = table.fixed(8)
-            waits.append((script.want(table.call("wait4", -1, status, 0x40000001, 0)), len(waits)))
-        reply = await self.channel.send(table)
-        drained = set()
-        for index, piece, (session, fd) in zip(reads, reply.pieces, reading, strict=False):
-            result = reply.results[index]
-            if piece:
-                session.output(session.outputs[fd], piece)
-            elif result == 0 or result not in (-11, -4):
-                del session.outputs[fd]
-                self._closing.append(fd)
-            if len(piece) == CHUNK:
-                drained.add(id(session))  # there may be more
-        for session in ending:
-            if session.exit_code is None and id(session) not in drained:
-                self._closing += list(session.outputs)
-                if session.input >= 0 and session.input not in session.outputs:
-                    self._closing.append(session.input)
-                session.outputs.clear()
-                session.input = -1
-                session.finish()
-        for index, number in waits:
-            pid = reply.results[index]
-            if pid <= 0:
-                continue
-            (status,) = struct.unpack_from("<i", reply.fixed[number])
-            owner = next((s for s in self.sessions if s.pid == pid and s.status is None), None)
-            if owner is not None:
-                owner.status = status
-            else:
-                self._early[pid] = status
-        for session in blocked:
-            session.blocked = False
-            asyncio.get_running_loop().create_task(self._push(session)).add_done_callback(_seen)
-
-    def serve_shares(self) -> None:
-        """From now on the guest's requests to the shares are answered."""
-        self._serving = asyncio.get_running_loop().create_task(self._keep_serving())
-        self._serving.add_done_callback(self._served)
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, MachineError):
-            self.channel.fail(f"serve a share: {type(error).__name__}: {error}")
-
-    async def _keep_serving(self) -> None:
-        answers: list[tuple[int, bytes]] = []
-        while self.files.failure is None:
-            table = Table()
-            for fd, answer in answers:
-                table.call("write", fd, table.data(answer), len(answer))
-            if not self._serve_on.is_set():
-                answers = []
-                await self.files.send(table)
-                self._parked.set()
-                await self._serve_on.wait()
-                self._parked.clear()
-                continue
-            watched = [(agent.CONTROL, POLLIN), *((fd, POLLIN) for fd in self.shares)]
-            polled = table.data(b"".join(struct.pack("<ihh", fd, events, 0) for fd, events in watched))
-            table.call("ppoll", polled, len(watched), 0, 0, 0)
-            asked = [fd for fd in self.shares for _ in range(SHARE_REQUESTS)]
-            for fd in asked:
-                table.collect("read", fd, BUFFER, REQUEST_SIZE, most=REQUEST_SIZE)
-            reply = await self.files.send(table)
-            answers = []
-            for fd, request in zip(asked, reply.pieces, strict=True):
-                given = self.shares[fd].answer(request) if request else None
-                if given is not None:
-                    answers.append((fd, given))
-
     async def _watch_sizes(self) -> None:
         while self.channel.failure is None:
             await asyncio.sleep(RESIZE_INTERVAL)
@@ -351,7 +238,7 @@ class Machine:
                 if session.slave >= 0 and session.input >= 0 and (size := session.new_size()) is not None:
                     table = Table()
                     table.call("ioctl", session.input, 0x5414, table.data(struct.pack("<4H", *size, 0, 0)))
-                    self.channel.send(table).add_done_callback(_seen)
+                    self.channel.send(table).add_done_callback(seen)
 
     # -- the end
 
@@ -380,20 +267,12 @@ class Machine:
         self.ended.set()
         asyncio.get_running_loop().remove_reader(self.process.pidfd)
         self.channel.fail("talk to the guest: the machine has ended")
-        self.files.fail("serve the guest: the machine has ended")  # before its socket is closed
         if self._resize is not None:
             self._resize.cancel()
+        self.serving.close()
         self.process.kill()
-        for share in self.shares.values():
-            share.close()
         for session in self.sessions:
             session.finish(137 if session.status is None else None)
-
-
-def _seen(done: asyncio.Future[Any]) -> None:
-    """A failure is told by the pump; nobody waits for this one."""
-    if not done.cancelled():
-        done.exception()
 
 
 def _environment(spec: dict[str, Any], home: bytes, hostname: bytes) -> list[bytes]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pycontain.errors import ContainerError
 from pycontain.vm import guest
-from pycontain.vm.guest import Script
 from pycontain.vm.machine import Machine
+from pycontain.vm.script import Script
 from pycontain.vm.share import Share
 from pycontain.vm.table import BUFFER, Reply
 
@@ -53,9 +53,9 @@ async def _mount_shares(machine: Machine, mounts: list[dict[str, Any]]) -> None:
     for mount in sorted(mounts, key=lambda m: -str(m["target"]).count("/")):
         read_only = bool(mount.get("read_only"))
         fd = guest.mount_share(script, os.fsencode(mount["target"]), read_only)
-        machine.shares[fd] = Share(mount["source"], read_only=read_only)
-    script.check(await machine.files.exchange(script.table))
-    machine.serve_shares()
+        machine.serving.shares[fd] = Share(mount["source"], read_only=read_only)
+    script.check(await machine.serving.channel.exchange(script.table))
+    machine.serving.begin()
 
 
 async def _mount(machine: Machine, mount: dict[str, Any], number: int) -> None:

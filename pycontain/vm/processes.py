@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from pycontain.vm.guest import Script
+from pycontain.vm.script import Script
 from pycontain.vm.table import BUFFER, Table
 from pycontain.vm.upper import dirents
 
@@ -21,7 +21,11 @@ async def processes(identity: str, machine: Machine) -> list[dict[str, Any]]:
     opened = script.must("list /proc", "open", script.table.text(b"/proc"), 0o200000)
     script.collect("getdents64", opened, BUFFER, 1 << 18, most=1 << 18)
     script.table.call("close", opened)
+    opened = script.must("read /proc/uptime", "open", script.table.text(b"/proc/uptime"), 0)
+    script.collect("read", opened, BUFFER, 64, most=64)
+    script.table.call("close", opened)
     reply = await machine.run(script)
+    uptime = float(reply.pieces[1].split()[0])
     pids = [name for name in dirents(reply.pieces[0]) if name.isdigit()][:500]
     table = Table()
     for pid in pids:
@@ -37,21 +41,24 @@ async def processes(identity: str, machine: Machine) -> list[dict[str, Any]]:
     }
     now = time.time_ns()
     found = []
-    uptime = max((_started(piece) for piece in reply.pieces[0::3]), default=0.0)
+    numbers = {
+        int(pid): inside
+        for pid, status in zip(pids, reply.pieces[2::3], strict=True)
+        if (inside := _inside(status))
+    }
     for number, pid in enumerate(pids):
         stat, command, status = reply.pieces[3 * number : 3 * number + 3]
-        inside = next((line.split()[1:] for line in status.splitlines() if line.startswith(b"NSpid:")), [])
-        if len(inside) < 2 or not stat:
-            continue  # the guest's own
+        if int(pid) not in numbers or not stat:
+            continue  # the guest's own, or just ended
         fields = stat[stat.rindex(b")") + 2 :].split()
         uid = next((line.split()[2] for line in status.splitlines() if line.startswith(b"Uid:")), b"0")
         name = stat[stat.index(b"(") + 1 : stat.rindex(b")")]
         found.append(
             {
                 "container": identity,
-                "pid": int(inside[-1]),
+                "pid": numbers[int(pid)],
                 "host_pid": int(pid),
-                "ppid": int(fields[1]),
+                "ppid": numbers.get(int(fields[1]), 0),
                 "uid": int(uid),
                 "state": fields[0].decode(),
                 "threads": int(fields[17]),
@@ -66,6 +73,15 @@ async def processes(identity: str, machine: Machine) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _inside(status: bytes) -> int:
+    """The number in the container's own namespace; 0 of a process of the guest itself."""
+    for line in status.splitlines():
+        if line.startswith(b"NSpid:"):
+            numbers = line.split()[1:]
+            return int(numbers[-1]) if len(numbers) > 1 else 0
+    return 0
 
 
 def _started(stat: bytes) -> float:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from pycontain.errors import MachineError
 from pycontain.vm import guest
-from pycontain.vm.guest import Script
+from pycontain.vm.script import Script
 from pycontain.vm.table import Table
 
 if TYPE_CHECKING:

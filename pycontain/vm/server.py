@@ -27,9 +27,9 @@ from pycontain.store import Store
 from pycontain.vm import rootfs
 from pycontain.vm.cloner import Cloner
 from pycontain.vm.connection import Connection, report
-from pycontain.vm.feed import Feed, feed_terminal
 from pycontain.vm.machine import Machine
 from pycontain.vm.mounting import set_up
+from pycontain.vm.operations import Operations
 from pycontain.vm.running import Running
 from pycontain.vm.session import Session
 from pycontain.vm.syncing import Changes
@@ -39,7 +39,7 @@ IDLE_SECONDS = 120.0
 
 
 class Server:
-    """The operations; op_NAME serves the request {"op": NAME}."""
+    """The store's machines, and who asks for what of them (operations.py)."""
 
     def __init__(self, root: str, listener: socket.socket) -> None:
         self.store = Store.open(root)
@@ -50,8 +50,9 @@ class Server:
         self._connections: set[Connection] = set()
         self._busy_at = time.monotonic()
         self._listener = listener
-        self._cloner = Cloner(self.root)
+        self.cloner = Cloner(self.root)
         self._uml = Booter(protocol.runtime_directory(self.root))
+        self._operations = Operations(self)
         self.over = asyncio.Event()
         listener.setblocking(False)
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
@@ -87,7 +88,7 @@ class Server:
     async def serve(self, connection: Connection, request: Any) -> Any:
         """Carry out one request."""
         name = request.get("op") if isinstance(request, dict) else None
-        operation = getattr(self, f"op_{name}", None) if isinstance(name, str) else None
+        operation = getattr(self._operations, f"op_{name}", None) if isinstance(name, str) else None
         if operation is None:
             raise MachineError(
                 f"machines: unknown request {request!r:.80}", hint="does another version's server run?"
@@ -113,7 +114,7 @@ class Server:
     # -- starting
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         """What is done inside keeps the server from ending for idleness, and is cancelled by a shutdown."""
         task = asyncio.current_task()
         assert task is not None
@@ -125,35 +126,14 @@ class Server:
         finally:
             self._starting.discard(task)
 
-    async def op_start(self, connection: Connection, request: dict[str, Any]) -> Any:
-        spec = request["spec"]
-        stdin = connection.take_fd() if request.get("stdin") else None
-        identity = str(spec["id"])
-        try:
-            if identity in self.running:
-                raise ContainerError(f"start container {identity[:12]}: it is running already")
-            with self._counted():
-                running = await self._start(identity, spec)
-            if stdin is not None:
-                Feed(running.machine, running.init, stdin)
-                stdin = None
-            if running.init.terminal:
-                feed_terminal(running.machine, running.init)
-        finally:
-            if stdin is not None:
-                os.close(stdin)
-        connection.foreground = bool(spec.get("attach", True)) and not request.get("detached")
-        if connection.foreground and connection.closed:  # killed while the machine came up
-            await running.machine.stop()
-        return self._joined(connection, running, running.init, spec)
-
-    async def _start(self, identity: str, spec: dict[str, Any]) -> Running:
+    async def start(self, identity: str, spec: dict[str, Any]) -> Running:
+        """A machine for a container, with its first program."""
         settings = spec.get("machine") or {}
         disk = await asyncio.to_thread(rootfs.of_container, self.store, spec["layers"], spec["directory"])
         if spec.get("runtime") == "uml":
             machine = await self._uml.boot(int(settings.get("memory") or 128), disk)
         else:
-            machine = await self._cloner.clone(settings, identity, disk)
+            machine = await self.cloner.clone(settings, identity, disk)
         log = Log(os.path.join(spec["directory"], "log")) if spec.get("log") else None
         try:
             await set_up(machine, spec)
@@ -180,158 +160,10 @@ class Server:
         running.write_state()
         return running
 
-    def _joined(
-        self, connection: Connection, running: Running, session: Session, spec: dict[str, Any]
-    ) -> Any:
-        if spec.get("attach", True):
-            connection.join(running, session)
-        value = {"pid": running.machine.process.pid, "terminal": session.terminal}
-        return (value, [session.master]) if session.terminal and session.master >= 0 else value
-
-    # -- running containers
-
-    async def op_exec(self, connection: Connection, request: dict[str, Any]) -> Any:
-        stdin = connection.take_fd() if request.get("stdin") else None
-        try:
-            running = self.listening(request["id"])
-            session = await running.machine.start(request["spec"], None, init=False)
-            if stdin is not None:
-                Feed(running.machine, session, stdin)
-                stdin = None
-        finally:
-            if stdin is not None:
-                os.close(stdin)
-        if session.terminal:
-            feed_terminal(running.machine, session)
-        return self._joined(connection, running, session, request["spec"])
-
-    async def op_attach(self, connection: Connection, request: dict[str, Any]) -> Any:
-        stdin = connection.take_fd() if request.get("stdin") else None
-        try:
-            running = self.find(request["id"])
-        except BaseException:
-            if stdin is not None:
-                os.close(stdin)
-            raise
-        if stdin is not None:
-            Feed(running.machine, running.init, stdin)
-        return self._joined(connection, running, running.init, {"attach": True})
-
-    async def op_detach(self, connection: Connection, request: dict[str, Any]) -> Any:
-        """The client leaves on purpose: the container runs on."""
-        connection.foreground = False
-        return NotImplemented
-
-    async def op_signal(self, connection: Connection, request: dict[str, Any]) -> None:
-        if connection.session is not None and connection.running is not None:
-            await connection.running.machine.signal(connection.session, int(request["signal"]))
-
-    async def op_kill(self, connection: Connection, request: dict[str, Any]) -> None:
-        running = self.find(request["id"])
-        if running.machine.paused:
-            await self.op_unpause(connection, request)
-        await running.machine.signal(running.init, int(request["signal"]))
-
-    async def op_pause(self, connection: Connection, request: dict[str, Any]) -> None:
-        machine = self.find(request["id"]).machine
-        await asyncio.to_thread(machine.process.pause)
-        machine.paused = True
-
-    async def op_unpause(self, connection: Connection, request: dict[str, Any]) -> None:
-        machine = self.find(request["id"]).machine
-        await asyncio.to_thread(machine.process.unpause)
-        machine.paused = False
-
-    async def op_sync(self, connection: Connection, request: dict[str, Any]) -> None:
-        running = self.listening(request["id"])
-        if running.changes is None:
-            running.changes = Changes(self.store, running.spec["layers"], running.spec["directory"])
-        await running.changes.bring_home(running.machine)
-
-    async def op_put_archive(self, connection: Connection, request: dict[str, Any]) -> None:
-        from pycontain.vm.put import put_archive  # rarely used, and imports tarfile
-
-        fd = connection.take_fd()
-        if fd is None:
-            raise MachineError("copy into a machine: no archive was sent")
-        with open(fd, "rb") as file:
-            await put_archive(self.listening(request["id"]).machine, request["path"], file)
-
-    async def op_wait(self, connection: Connection, request: dict[str, Any]) -> Any:
-        self.find(request["id"]).waiters.append(connection)
-        return {"waiting": True}
-
-    async def op_containers(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": identity,
-                "pid": running.machine.process.pid,
-                "processes": sum(s.exit_code is None for s in running.machine.sessions),
-                "started": running.init.started,
-                "paused": running.machine.paused,
-                "runtime": running.spec.get("runtime") or "vm",
-            }
-            for identity, running in self.running.items()
-        ]
-
-    async def op_processes(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
-        from pycontain.vm.processes import processes  # only for top
-
-        wanted = request.get("id")
-        found: list[dict[str, Any]] = []
-        for identity, running in list(self.running.items()):
-            if wanted == identity:
-                self.listening(identity)
-            if wanted in (None, identity) and not running.machine.paused:
-                found += await processes(identity, running.machine)
-        return found
-
-    async def op_stats(self, connection: Connection, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """What containers use, of those whose ids are asked for; see engine/stats.py for the fields."""
-        from pycontain.vm import usage  # only for stats
-
-        wanted = request.get("ids")
-        found = []
-        for identity, running in list(self.running.items()):
-            if not wanted or identity in wanted:
-                try:
-                    found.append(await usage.row(identity, running))
-                except MachineError:
-                    pass  # it has just ended
-        return found
-
-    async def op_status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        from pycontain import __version__
-
-        return {"pid": os.getpid(), "version": __version__, "containers": len(self.running), "memory": {}}
-
-    async def op_template(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        """Make sure that there is a template; what it is."""
-        return (await self._cloner.template(request.get("settings") or {}))._asdict()
-
-    async def op_snapshot(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        from pycontain.vm import snapshot
-
-        running = self.listening(request["id"])
-        return await snapshot.take(
-            self.root, await self._cloner.qemu(), request["id"], running, request["tag"]
-        )
-
-    async def op_restore(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        from pycontain.vm import snapshot
-
-        with self._counted():
-            if request["spec"]["id"] in self.running:
-                raise ContainerError(f"restore {request['tag']}: the container is running")
-            program = await self._cloner.qemu()
-            running = await snapshot.restore(
-                self, program, request["tag"], request["spec"], fresh=request["fresh"]
-            )
-        return {"pid": running.machine.process.pid}
-
-    async def op_shutdown(self, connection: Connection | None, request: dict[str, Any]) -> None:
+    async def shut_down(self) -> None:
+        """End every machine, and then this process."""
         self._closing = True
-        begun = [*self._starting, *self._cloner.boots()]
+        begun = [*self._starting, *self.cloner.boots()]
         for task in begun:
             task.cancel()
         if begun:
@@ -372,7 +204,7 @@ async def _main(root: str, runtime: str, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        loop.create_task(server.op_shutdown(None, {})).add_done_callback(report)
+        loop.create_task(server.shut_down()).add_done_callback(report)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
@@ -387,6 +219,7 @@ async def _main(root: str, runtime: str, listener: socket.socket) -> None:
 def main(arguments: list[str]) -> int:
     """The server's process."""
     import fcntl
+    import resource
 
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     runtime = options["--directory"]
@@ -397,6 +230,9 @@ def main(arguments: list[str]) -> int:
         return 0  # another one was quicker
     os.chdir("/")
     os.umask(0o022)
+    # every file of a share that a guest knows of is a descriptor of ours
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     path = os.path.join(runtime, "kernel.sock")
     if os.path.exists(path):
         os.unlink(path)  # of a server that was killed: we hold the lock

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pycontain.errors import MachineError
+from pycontain.vm.share_nodes import Nodes
 
 HEADER = struct.Struct("<IIQQIIII")
 REQUEST_SIZE = (1 << 17) + 4096
@@ -28,17 +29,6 @@ _ENTRY = struct.Struct("<QQQQII")
 _VALID = 1
 """Seconds for which the guest may believe names and attributes."""
 _OPEN_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_TRUNC
-LIMIT = 200_000
-"""Files that a guest may hold at the same time."""
-
-
-class _Node:
-    __slots__ = ("fd", "key", "lookups")
-
-    def __init__(self, fd: int, key: tuple[int, int]) -> None:
-        self.fd = fd
-        self.key = key
-        self.lookups = 1
 
 
 class _File(NamedTuple):
@@ -53,11 +43,7 @@ class Share:
     """path: the directory. answer() takes a request and gives the reply, None where there is to be none."""
 
     def __init__(self, path: str, *, read_only: bool) -> None:
-        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        info = os.fstat(fd)
-        self._nodes: dict[int, _Node] = {1: _Node(fd, (info.st_dev, info.st_ino))}
-        self._by_key = {(info.st_dev, info.st_ino): 1}
-        self._next = 2
+        self._nodes = Nodes(path)
         self._files: dict[int, _File] = {}
         self._next_file = 1
         self._path = path
@@ -74,30 +60,22 @@ class Share:
 
     def close(self) -> None:
         """Let go of everything."""
-        for node in self._nodes.values():
-            os.close(node.fd)
+        self._nodes.close()
         for file in self._files.values():
             os.close(file.fd)
-        self._nodes.clear()
         self._files.clear()
 
     # -- snapshots
 
     def state(self) -> dict[str, Any]:
         """What the guest's kernel has been told, as plain data, for restored()."""
-        root = os.readlink(self._name_of(1))
-        nodes = []
-        for number, node in self._nodes.items():
-            path = os.readlink(self._name_of(number))
-            if number != 1 and path.startswith(root + "/"):  # others have been moved away or removed
-                nodes.append([number, path[len(root) + 1 :], node.lookups, *node.key])
         return {
             "path": self._path,
             "read_only": self._read_only,
-            "nodes": nodes,
+            "nodes": self._nodes.state(),
             "files": [[handle, file.node, file.flags] for handle, file in self._files.items()],
             "lists": [[handle, [os.fsdecode(n) for n in names]] for handle, names in self._lists.items()],
-            "next": [self._next, self._next_file],
+            "next": self._next_file,
         }
 
     @classmethod
@@ -108,26 +86,15 @@ class Share:
             share = cls(state["path"], read_only=state["read_only"])
         except OSError as error:
             raise MachineError(f"share {state['path']} again: {error.strerror}") from None
-        for number, path, lookups, *key in state["nodes"]:
-            try:
-                fd = _reach(share._fd(1), os.fsencode(path))
-            except OSError:
-                continue
-            info = os.fstat(fd)
-            if [info.st_dev, info.st_ino] != key:
-                os.close(fd)
-                continue
-            node = share._nodes[number] = _Node(fd, (info.st_dev, info.st_ino))
-            node.lookups = lookups
-            share._by_key[node.key] = number
+        share._nodes.restore(state["nodes"])
         for handle, number, flags in state["files"]:
             try:
-                fd = os.open(share._name_of(number), flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+                fd = os.open(share._nodes.path(number), flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
             except OSError:
                 continue
             share._files[handle] = _File(fd, number, flags)
         share._lists = {handle: [os.fsencode(n) for n in names] for handle, names in state["lists"]}
-        share._next, share._next_file = state["next"]
+        share._next_file = int(state["next"])
         return share
 
     def answer(self, request: bytes) -> bytes | None:
@@ -154,12 +121,6 @@ class Share:
 
     # -- nodes
 
-    def _fd(self, node: int) -> int:
-        found = self._nodes.get(node)
-        if found is None:
-            raise OSError(errno.ESTALE, "")
-        return found.fd
-
     @staticmethod
     def _name(data: bytes) -> bytes:
         name = data.split(b"\0")[0]
@@ -168,21 +129,7 @@ class Share:
         return name
 
     def _entry(self, directory: int, name: bytes) -> bytes:
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd(directory))
-        info = os.fstat(fd)
-        key = info.st_dev, info.st_ino
-        number = self._by_key.get(key)
-        if number is not None:
-            os.close(fd)
-            self._nodes[number].lookups += 1
-        else:
-            if len(self._nodes) >= LIMIT:
-                os.close(fd)
-                raise OSError(errno.ENFILE, "")
-            number = self._next
-            self._next += 1
-            self._nodes[number] = _Node(fd, key)
-            self._by_key[key] = number
+        number, info = self._nodes.look_up(directory, name)
         return _ENTRY.pack(number, 0, _VALID, _VALID, 0, 0) + self._attributes(info)
 
     def _attributes(self, info: os.stat_result) -> bytes:
@@ -196,23 +143,10 @@ class Share:
 
     def _forgotten(self, operation: int, node: int, body: bytes) -> None:
         if operation == 2 and len(body) >= 8:
-            self._forget(node, int.from_bytes(body[:8], "little"))
+            self._nodes.forget(node, int.from_bytes(body[:8], "little"))
         elif operation == 42 and len(body) >= 8:
             for at in range(8, len(body) - 15, 16):
-                self._forget(*struct.unpack_from("<QQ", body, at))
-
-    def _forget(self, number: int, count: int) -> None:
-        node = self._nodes.get(number)
-        if node is None or number == 1:
-            return
-        node.lookups -= count
-        if node.lookups <= 0:
-            os.close(node.fd)
-            del self._nodes[number]
-            self._by_key.pop(node.key, None)
-
-    def _name_of(self, node: int) -> str:
-        return f"/proc/self/fd/{self._fd(node)}"
+                self._nodes.forget(*struct.unpack_from("<QQ", body, at))
 
     # -- operations: each takes the node and the request's body, and returns the reply's
 
@@ -230,14 +164,14 @@ class Share:
         return self._entry(node, self._name(body))
 
     def _getattr(self, node: int, body: bytes) -> bytes:
-        return struct.pack("<QII", _VALID, 0, 0) + self._attributes(os.fstat(self._fd(node)))
+        return struct.pack("<QII", _VALID, 0, 0) + self._attributes(os.fstat(self._nodes.fd(node)))
 
     def _setattr(self, node: int, body: bytes) -> bytes:
         (valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _) = (
             struct.unpack_from("<IIQQQQQQIIIIIIII", body)
         )
-        path = self._name_of(node)
-        info = os.fstat(self._fd(node))
+        path = self._nodes.path(node)
+        info = os.fstat(self._nodes.fd(node))
         if valid & 8:
             if not stat.S_ISREG(info.st_mode):
                 raise OSError(errno.EINVAL, "")
@@ -247,7 +181,7 @@ class Share:
         if valid & 6 and self._uid == 0:
             os.chown(path, uid if valid & 2 else -1, gid if valid & 4 else -1)
         if valid & (16 | 32):
-            now = os.fstat(self._fd(node))
+            now = os.fstat(self._nodes.fd(node))
             times = [now.st_atime_ns, now.st_mtime_ns]
             if valid & 16:
                 times[0] = atime * 10**9 + atime_ns
@@ -260,11 +194,11 @@ class Share:
         return self._getattr(node, b"")
 
     def _readlink(self, node: int, body: bytes) -> bytes:
-        return os.fsencode(os.readlink("", dir_fd=self._fd(node)))
+        return os.fsencode(os.readlink("", dir_fd=self._nodes.fd(node)))
 
     def _symlink(self, node: int, body: bytes) -> bytes:
         name, target = body.split(b"\0")[:2]
-        os.symlink(target, self._name(name), dir_fd=self._fd(node))
+        os.symlink(target, self._name(name), dir_fd=self._nodes.fd(node))
         return self._entry(node, name)
 
     def _mknod(self, node: int, body: bytes) -> bytes:
@@ -272,21 +206,21 @@ class Share:
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             raise OSError(errno.EPERM, "")
         name = self._name(body[16:])
-        os.mknod(name, mode & ~umask, dir_fd=self._fd(node))
+        os.mknod(name, mode & ~umask, dir_fd=self._nodes.fd(node))
         return self._entry(node, name)
 
     def _mkdir(self, node: int, body: bytes) -> bytes:
         mode, umask = struct.unpack_from("<II", body)
         name = self._name(body[8:])
-        os.mkdir(name, mode & ~umask & 0o7777, dir_fd=self._fd(node))
+        os.mkdir(name, mode & ~umask & 0o7777, dir_fd=self._nodes.fd(node))
         return self._entry(node, name)
 
     def _unlink(self, node: int, body: bytes) -> bytes:
-        os.unlink(self._name(body), dir_fd=self._fd(node))
+        os.unlink(self._name(body), dir_fd=self._nodes.fd(node))
         return b""
 
     def _rmdir(self, node: int, body: bytes) -> bytes:
-        os.rmdir(self._name(body), dir_fd=self._fd(node))
+        os.rmdir(self._name(body), dir_fd=self._nodes.fd(node))
         return b""
 
     def _rename(self, node: int, body: bytes) -> bytes:
@@ -300,7 +234,7 @@ class Share:
             raise OSError(errno.EINVAL, "")
         if flags & 1:
             try:
-                os.stat(self._name(new), dir_fd=self._fd(target), follow_symlinks=False)
+                os.stat(self._name(new), dir_fd=self._nodes.fd(target), follow_symlinks=False)
             except FileNotFoundError:
                 pass
             else:
@@ -309,16 +243,24 @@ class Share:
 
     def _move(self, node: int, target: int, names: bytes) -> bytes:
         old, new = names.split(b"\0")[:2]
-        os.rename(self._name(old), self._name(new), src_dir_fd=self._fd(node), dst_dir_fd=self._fd(target))
+        os.rename(
+            self._name(old),
+            self._name(new),
+            src_dir_fd=self._nodes.fd(node),
+            dst_dir_fd=self._nodes.fd(target),
+        )
         return b""
 
     def _link(self, node: int, body: bytes) -> bytes:
         (old,) = struct.unpack_from("<Q", body)
         name = self._name(body[8:])
-        os.link(self._name_of(old), name, dst_dir_fd=self._fd(node), follow_symlinks=True)
+        os.link(self._nodes.path(old), name, dst_dir_fd=self._nodes.fd(node), follow_symlinks=True)
         return self._entry(node, name)
 
     def _opened(self, fd: int, node: int, flags: int) -> bytes:
+        if len(self._files) >= self._nodes.limit:
+            os.close(fd)
+            raise OSError(errno.ENFILE, "")
         handle = self._next_file
         self._next_file += 1
         self._files[handle] = _File(fd, node, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
@@ -326,12 +268,14 @@ class Share:
 
     def _open(self, node: int, body: bytes) -> bytes:
         (flags,) = struct.unpack_from("<I", body)
-        if not stat.S_ISREG(os.fstat(self._fd(node)).st_mode):
+        if not stat.S_ISREG(os.fstat(self._nodes.fd(node)).st_mode):
             raise OSError(errno.EPERM, "")
         if self._read_only and (flags & os.O_ACCMODE or flags & os.O_TRUNC):
             raise OSError(errno.EROFS, "")
         flags &= _OPEN_FLAGS & ~os.O_APPEND  # the guest's kernel says where to write
-        return self._opened(os.open(self._name_of(node), flags | os.O_CLOEXEC | os.O_NONBLOCK), node, flags)
+        return self._opened(
+            os.open(self._nodes.path(node), flags | os.O_CLOEXEC | os.O_NONBLOCK), node, flags
+        )
 
     def _create(self, node: int, body: bytes) -> bytes:
         flags, mode, umask, _ = struct.unpack_from("<IIII", body)
@@ -343,7 +287,7 @@ class Share:
             | os.O_CLOEXEC
             | os.O_NONBLOCK
         )
-        fd = os.open(name, flags, mode & ~umask & 0o7777, dir_fd=self._fd(node))
+        fd = os.open(name, flags, mode & ~umask & 0o7777, dir_fd=self._nodes.fd(node))
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EPERM, "")
@@ -375,16 +319,16 @@ class Share:
         return b""
 
     def _statfs(self, node: int, body: bytes) -> bytes:
-        info = os.statvfs(self._name_of(1))
+        info = os.statvfs(self._nodes.path(1))
         return struct.pack(
             "<QQQQQIIII24x", info.f_blocks, info.f_bfree, info.f_bavail, info.f_files, info.f_ffree,
             info.f_bsize, info.f_namemax, info.f_frsize, 0,
         )  # fmt: skip
 
     def _opendir(self, node: int, body: bytes) -> bytes:
-        names = [b".", b"..", *sorted(os.fsencode(name) for name in os.listdir(self._name_of(node)))]
+        names = [b".", b"..", *sorted(os.fsencode(name) for name in os.listdir(self._nodes.path(node)))]
         handle = max(self._lists, default=0) + 1
-        if handle > LIMIT:
+        if len(self._lists) >= self._nodes.limit:
             raise OSError(errno.ENFILE, "")
         self._lists[handle] = names
         return struct.pack("<QII", handle, 0, 0)
@@ -406,15 +350,3 @@ class Share:
         (handle,) = struct.unpack_from("<Q", body)
         self._lists.pop(handle, None)
         return b""
-
-
-def _reach(root: int, path: bytes) -> int:
-    """A descriptor (O_PATH) of what lies there, no link followed on the way. OSError."""
-    fd = os.dup(root)
-    for name in path.split(b"/"):
-        try:
-            below = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd

@@ -26,6 +26,7 @@ from pycontain.vm.feed import feed_terminal
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
 from pycontain.vm.process import Process
+from pycontain.vm.script import Script
 from pycontain.vm.session import Session
 from pycontain.vm.share import Share
 from pycontain.vm.syncing import Changes
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pycontain.vm.running import Running
     from pycontain.vm.server import Server
 
-FORMAT = 5
+FORMAT = 6
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -133,7 +134,7 @@ def _describe(identity: str, running: Running) -> dict[str, Any]:
         "passwd": os.fsdecode(machine.passwd),
         "group": os.fsdecode(machine.group),
         "own_machine_id": machine.own_machine_id,
-        "shares": [[fd, share.state()] for fd, share in machine.shares.items()],
+        "shares": [[fd, share.state()] for fd, share in machine.serving.shares.items()],
         "sessions": [
             {
                 "pid": s.pid,
@@ -213,10 +214,10 @@ async def restore(
         machine.own_machine_id = bool(kept["own_machine_id"])
         machine.hostname = os.fsencode(spec["hostname"] if fresh else kept["hostname"])
         for fd, share in kept["shares"]:
-            machine.shares[int(fd)] = Share.restored(share)
+            machine.serving.shares[int(fd)] = Share.restored(share)
         await _wake(machine, fresh)
-        if machine.shares:
-            machine.serve_shares()
+        if machine.serving.shares:
+            machine.serving.begin()
         for row in kept["sessions"]:
             machine.sessions.append(_session(row, spec, log))
     except BaseException:
@@ -233,7 +234,7 @@ async def restore(
 
 async def _wake(machine: Machine, fresh: bool) -> None:
     """The clock and randomness are of now; a new machine gets its own name and machine-id."""
-    script = guest.Script()
+    script = Script()
     guest.awake(script, machine.hostname if fresh else None)
     if fresh and machine.own_machine_id:
         script.write_file(b"/c/files/0", os.urandom(16).hex().encode() + b"\n", what="write a machine-id")

@@ -29,6 +29,8 @@ from pycontain.vm import (
     module,
     parameters,
     qemu,
+    script,
+    start,
     table,
     vmlinux,
 )  # fmt: skip
@@ -36,6 +38,8 @@ from pycontain.vm.channel import Channel
 from pycontain.vm.erofs import write_image
 from pycontain.vm.home import directory
 from pycontain.vm.process import Process
+from pycontain.vm.script import Script
+from pycontain.vm.start import Start
 from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
@@ -101,7 +105,7 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
 def _code() -> str:
     """A digest of the code that a template depends on."""
     digest = hashlib.sha256()
-    for code in (agent, assembler, guest, initrd, module, table):
+    for code in (agent, assembler, guest, initrd, module, script, start, table):
         with open(str(code.__file__), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -213,11 +217,11 @@ def _write_disk(path: str, scratch: str) -> None:
 
 async def _warm_up(channel: Channel, signals: int) -> None:
     """Start a container once: what a kernel does only the first time is in the template then."""
-    script = guest.Script()
+    script = Script()
     guest.mount_root(script, False, b"/dev/vda")
     reply = await channel.exchange(script.table)
     script.check(reply)
-    start = guest.Start(
+    start = Start(
         args=[b"/warm"],
         env=[],
         cwd=b"/",
@@ -231,7 +235,7 @@ async def _warm_up(channel: Channel, signals: int) -> None:
     )
     reply = await channel.exchange(start.script.table)
     start.script.check(reply)
-    script = guest.Script()
+    script = Script()
     table = script.table
     script.must(
         "wait for a program to warm up", "wait4", start.number(reply, "pid"), table.space(8), 0x40000000, 0

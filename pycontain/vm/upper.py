@@ -15,7 +15,8 @@ from typing import NamedTuple
 from pycontain.errors import MachineError
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
-from pycontain.vm.guest import UPPER, Script
+from pycontain.vm.guest import UPPER
+from pycontain.vm.script import Script
 from pycontain.vm.table import BUFFER, Reply, Table
 
 CHUNK = 1 << 20

@@ -16,8 +16,8 @@ import pytest
 
 from pycontain.errors import MachineError
 from pycontain.platforms.trap.host import landlock_abi
-from pycontain.vm import guest
 from pycontain.vm.machine import Machine
+from pycontain.vm.script import Script
 from pycontain.vm.table import Table
 from pycontain.vm.uml import boot, confinement, process, warden
 
@@ -49,7 +49,7 @@ def with_machine(tmp_path: Path, scenario: Callable[[Machine], Coroutine[Any, An
 
 def test_a_kernel_that_panics(tmp_path: Path) -> None:
     async def scenario(machine: Machine) -> None:
-        script = guest.Script()
+        script = Script()
         script.write_file(b"/proc/sysrq-trigger", b"c")
         with pytest.raises(MachineError, match="the machine has ended"):
             await machine.exchange(script.table)
@@ -71,7 +71,7 @@ def test_a_kernel_that_stands_still(tmp_path: Path) -> None:
 def test_a_console_that_is_flooded(tmp_path: Path) -> None:
     async def scenario(machine: Machine) -> None:
         for _ in range(20):
-            script = guest.Script()
+            script = Script()
             script.write_file(b"/dev/console", b"flood\n" * 5000, what="write to the console")
             await machine.run(script)
         await asyncio.sleep(0.2)

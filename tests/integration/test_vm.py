@@ -341,7 +341,7 @@ def test_stats_are_those_of_a_container(pc: Pycontain) -> None:
 
     def busy() -> bool:
         done = pc("stats", "--no-stream", "--format", "{{.CPUPerc}}")
-        return float(done.stdout.decode().strip().removesuffix("%")) > 30
+        return float(done.stdout.decode().strip().removesuffix("%")) > 8  # of a busy host
 
     until(busy)
     pc("rm", "-f", "counted", check=True)

@@ -9,6 +9,7 @@ import shutil
 from pycontain.errors import MachineError
 from pycontain.vm import guest
 from pycontain.vm.machine import Machine
+from pycontain.vm.script import Script
 from pycontain.vm.table import Table
 from pycontain.vm.uml import program
 from pycontain.vm.uml.process import PREFIX, UmlProcess, new_directory
@@ -80,8 +81,8 @@ class Booter:
         script, signals = guest.prepare(self._late)
         reply = await machine.run(script)
         machine.signals = reply.results[signals]
-        script = guest.Script()
+        script = Script()
         # the guest's kernel is code that runs on the host: it takes in no more of it
         script.write_file(b"/proc/sys/kernel/modules_disabled", b"1", what="allow no more modules")
         await machine.run(script)
-        await machine.files.exchange(Table())
+        await machine.serving.channel.exchange(Table())

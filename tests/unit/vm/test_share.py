@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.vm.share import HEADER, Share
+from pycontain.vm.share_nodes import PART
 
 LOOKUP, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME = (
     1,
@@ -192,4 +194,37 @@ def test_a_share_goes_on_after_a_snapshot(guest: Guest, place: Path) -> None:
     share = Share.restored(state)
     with refused(errno.ESTALE):  # no link is followed on the way
         Guest(share).ask(GETATTR, deep)
+    share.close()
+
+
+def test_a_guest_that_wants_more_descriptors_than_its_part(place: Path) -> None:
+    """They are the server's, which other machines need as well."""
+    for number in range(40):
+        (place / f"shared/n{number}").write_text(str(number))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20 * PART, hard))
+    try:
+        share = Share(str(place / "shared"), read_only=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    guest = Guest(share)
+    nodes = [guest.lookup(b"n%d" % number) for number in range(19)]
+    with pytest.raises(OSError) as caught:
+        guest.lookup(b"n20")
+    assert caught.value.errno == errno.ENFILE
+    handles = [guest.open(nodes[0]) for _ in range(20)]
+    with pytest.raises(OSError) as caught:
+        guest.open(nodes[0])
+    assert caught.value.errno == errno.ENFILE
+    lists = [guest.ask(OPENDIR, 1, bytes(8)) for _ in range(20)]
+    with pytest.raises(OSError) as caught:
+        guest.ask(OPENDIR, 1, bytes(8))
+    assert caught.value.errno == errno.ENFILE and len(set(lists)) == 20
+    # what it lets go of it may have again
+    assert (
+        share.answer(HEADER.pack(HEADER.size + 8, FORGET, 99, nodes[0], 0, 0, 1, 0) + struct.pack("<Q", 1))
+        is None
+    )
+    guest.ask(RELEASE, nodes[0], struct.pack("<Q16x", handles[0]))
+    assert guest.read(guest.lookup(b"n20"), guest.open(nodes[1])) == b"1"
     share.close()
