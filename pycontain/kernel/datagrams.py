@@ -13,8 +13,11 @@ has gone is closed, so that the next message fails, with EPIPE instead of ECONNR
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import select
 import socket
+import termios
 from array import array
 from typing import TYPE_CHECKING
 
@@ -77,7 +80,10 @@ class Datagrams:
         return relay
 
     def _listen(self, relay: Relay) -> None:
-        self._loop.register(relay.end.fileno(), lambda events: self._ready(relay))
+        def ready(events: int) -> None:
+            self._ready(relay)
+
+        self._loop.register(relay.end.fileno(), ready)
 
     def find(self, ino: int) -> Relay | None:
         return self._relays.get(ino)
@@ -90,6 +96,10 @@ class Datagrams:
 
     def bound(self, key: Key) -> Relay | None:
         return self._bound.get(key)
+
+    def passed_on(self, relay: Relay) -> bool:
+        """Take what the program has sent to its peer. False if there is no room for it yet."""
+        return relay.gone or (relay.kept is None and self._ready(relay))
 
     def connect(self, relay: Relay, peer: Relay | socket.socket | None) -> None:
         """Where messages go from here on; None: nowhere. A socket of the host becomes the relay's own."""
@@ -115,26 +125,27 @@ class Datagrams:
             else:
                 other.peer = None  # it still receives
 
-    def _ready(self, relay: Relay) -> None:
+    def _ready(self, relay: Relay) -> bool:
+        """False if something is left that has not been passed on."""
         for _ in range(AT_ONCE):
             if relay.gone:
-                return
+                return True
             try:
                 data, descriptors = _receive(relay.end)
             except BlockingIOError:
-                return
+                return True
             except OSError:
-                data, descriptors = b"", []
-            if not data and not descriptors:
-                self._close(
-                    relay
-                )  # a message without a byte does not pass a pair: the program has closed its end
-                return
+                self._close(relay)
+                return True
+            if not data and not descriptors and _ended(relay.end):
+                self._close(relay)  # the program has closed its end
+                return True
             if not self._pass_on(relay, data, descriptors):
                 # not only without interest in it: that its other end is closed would be told all the same
                 self._loop.unregister(relay.end.fileno())
                 self._loop.later(RETRY, lambda: self._again(relay))
-                return
+                return False
+        return False
 
     def _pass_on(self, relay: Relay, data: bytes, descriptors: list[int]) -> bool:
         """False if there is no room: the message is kept."""
@@ -166,6 +177,15 @@ class Datagrams:
 def _send(end: socket.socket, data: bytes, descriptors: list[int]) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
     end.sendmsg([data], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+
+def _ended(end: socket.socket) -> bool:
+    """After an empty message: was it the end? The last ones may have been empty if it was."""
+    state = select.poll()
+    state.register(end, 0)
+    left = array("i", [0])
+    fcntl.ioctl(end, termios.FIONREAD, left)
+    return bool(state.poll(0)) and not left[0]
 
 
 def _receive(end: socket.socket) -> tuple[bytes, list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import NamedTuple
 
 from pycontain.kernel.credentials import OVERFLOW_ID
@@ -50,6 +51,7 @@ class UnixSockets:
         self._names: dict[int, Name] = {}
         self._bound: dict[Key, int] = {}
         self._limit = FIRST_COLLECTION
+        self.datagrams = False  # has there been one?
 
     def find(self, ino: int) -> Name | None:
         return self._names.get(ino)
@@ -59,6 +61,7 @@ class UnixSockets:
         if len(self._names) >= self._limit:
             self._collect()
         self._names[ino] = name
+        self.datagrams = self.datagrams or name.kind == socket.SOCK_DGRAM
         if name.key is not None:
             self._bound[name.key] = ino
 

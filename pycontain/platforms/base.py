@@ -113,6 +113,10 @@ class Platform(Protocol):
     def restarts(self) -> int:
         """Calls that a signal took back before we received them, and that were made to run again."""
 
+    @property
+    def takes_fds(self) -> bool:
+        """Does the host let us have descriptors of tasks?"""
+
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
 

@@ -26,7 +26,6 @@ DIFFERENCES: dict[str, str] = {
     "sessions/terminal_by_its_general_name": "/dev/tty gives a descriptor of the terminal itself",
     "signals/code_of_a_group_signal": "the kernel sends it and can name another sender by sigqueue(3) only, which shows in a siginfo that is awaited, not delivered",
     "signals/which_user_sent": "a siginfo that is awaited, not delivered, comes from the host, which knows processes under its own user",
-    "sockets/by_path": "accept(2) gives a name that means nothing for a peer that has none",
     "sockets/credentials_in_messages": "credentials in messages are the host's",
     "sockets/datagram_senders": "messages come without their sender's address; sending without a peer is EPIPE, or nothing from a bound socket",
     "sockets/datagram_pair_ends": "a datagram pair is a SOCK_SEQPACKET pair",

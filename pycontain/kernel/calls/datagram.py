@@ -68,9 +68,13 @@ def send_to(task: Task, fd: int, a: tuple[int, ...]) -> Any:
     if len(data) < size:
         fail(errno.EFAULT)
     peer = _target(task, path)
+    container = task.process.container
+    own = container.datagrams.find(container.host_stat_of_fd(task.tid, fd).st_ino)
 
     def attempt() -> bool:
         try:
+            if own is not None and not container.datagrams.passed_on(own):
+                return False  # what it sent to its peer before comes first
             if isinstance(peer, Relay):
                 peer.take(data, [])
             else:
@@ -104,7 +108,7 @@ def _relay(task: Task, fd: int, name: Name) -> Relay:
         return relay
     made, kept = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        close_off(made)
+        close_off(task, made)
         relay = container.datagrams.add(kept, os.fstat(made.fileno()).st_ino)
     except BaseException:
         made.close()

@@ -1,4 +1,4 @@
-"""bind(2) to internet ports below 1024, where the kernel itself may do that on the host."""
+"""bind(2) of sockets that are not unix ones."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from pycontain.platforms.base import NATIVE
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 PRIVILEGED_PORTS = 1024
+MOST = 128  # bytes of an address
 
 
 def bind_port(task: Task, fd: int, address: int, size: int) -> Any:
-    """An internet port. Programs have no privilege on the host: where the kernel has it, it lends it to those who
-    have it in the container, on a socket that it has looked at itself."""
-    if not 4 <= size <= 128 or not host_binds_ports():
+    """bind(2) of a socket that is not a unix one. Carried out here, on a descriptor that has been looked at, where the
+    host lets us have it: then no unix socket can get a name of the host, whatever another thread puts in its place.
+
+    Programs have no privilege on the host: ports below 1024 the kernel lends, where it may bind them, to those who
+    have the right in the container.
+    """
+    if not 0 <= size <= MOST:
+        fail(errno.EINVAL)
+    platform = task.process.container.kernel.platform
+    data = task.read(address, size) if size else b""
+    low = len(data) >= 4 and struct.unpack_from("<H", data)[0] in INTERNET
+    low = low and 0 < struct.unpack_from(">H", data, 2)[0] < PRIVILEGED_PORTS and host_binds_ports()
+    if not platform.takes_fds:
         return NATIVE
-    data = task.read(address, size)
-    family, port = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data, 2)[0]
-    if family not in INTERNET or not 0 < port < PRIVILEGED_PORTS:
-        return NATIVE
-    if not task.process.credentials.has(CAP_NET_BIND_SERVICE):
+    if low and not task.process.credentials.has(CAP_NET_BIND_SERVICE):
         fail(errno.EACCES)
-    try:
-        own = task.process.container.kernel.platform.take_fd(task, fd)
-    except PermissionError:
-        return NATIVE
-    with socket.socket(fileno=own) as taken:
-        if taken.family not in INTERNET:
+    with socket.socket(fileno=platform.take_fd(task, fd)) as taken:
+        if taken.family == socket.AF_UNIX:
             fail(errno.EINVAL)  # another thread was quicker
-        libc.bind(own, data)
+        libc.bind(taken.fileno(), data)
     return 0
 
 

@@ -50,7 +50,7 @@ def sys_socket(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.ESOCKTNOSUPPORT)
     new, gone = socket.socketpair(socket.AF_UNIX, HOST_KINDS[shape])
     gone.close()
-    fd = close_off(new).detach()
+    fd = close_off(task, new).detach()
     try:
         remember(task, fd, Name(shape, who(task)))
         os.set_blocking(fd, not kind & O_NONBLOCK)
@@ -79,7 +79,7 @@ def sys_socketpair(task: Task, a: tuple[int, ...]) -> Any:
     platform = task.process.container.kernel.platform
     numbers = []
     for end in socket.socketpair(socket.AF_UNIX, HOST_KINDS[shape]):
-        close_off(end).setblocking(not kind & O_NONBLOCK)
+        close_off(task, end).setblocking(not kind & O_NONBLOCK)
         fd = end.detach()
         remember(task, fd, Name(shape, who(task), peer=b"", other=who(task)))
         numbers.append(platform.put_fd(task, fd, bool(kind & O_CLOEXEC)))
@@ -120,7 +120,9 @@ def sys_connect(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def sys_sendto(task: Task, a: tuple[int, ...]) -> Any:
-    """Comes here only with an address."""
+    """Comes here only with an address, of whatever family: a filter cannot tell."""
+    if not task.process.container.sockets.datagrams:
+        return NATIVE  # no unix socket of a container takes an address from here to the host
     fd = signed(a[0])
     name = unix_socket(task, fd)
     if name is None:

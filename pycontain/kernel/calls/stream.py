@@ -115,7 +115,7 @@ def connect(task: Task, fd: int, name: Name, path: bytes) -> Any:
             address = b"/proc/self/fd/%d" % pin
         if not container.sockets.listens(key):
             fail(errno.ECONNREFUSED)
-        made = close_off(socket.socket(socket.AF_UNIX, name.kind))
+        made = close_off(task, socket.socket(socket.AF_UNIX, name.kind))
         made.setblocking(False)  # a listener with a full backlog must not stop the kernel
     except BaseException:
         if pin >= 0:

@@ -8,7 +8,9 @@ A check of the task's descriptor alone would not do: while a call to an internet
 thread can put a unix socket in its place, with an address of the host. So no unix socket that the host would let
 connect or bind ever gets into a container. Each one is, for the host, connected already (a new one to a peer that
 has gone) or listening, and has a name already: connect(2) answers EISCONN or EINVAL and bind(2) EINVAL, whoever
-calls them and however. Sockets that come from accept(2) are like that by themselves.
+calls them and however. Sockets that come from accept(2) are like that by themselves. Where no bind(2) is ever let
+through, since the host lets us take the descriptors that it is about (port.py), connected sockets need no name: they
+have none, as programs expect of a peer.
 
 Datagram sockets are pairs whose other end the kernel holds, see kernel/datagrams.py.
 """
@@ -39,8 +41,10 @@ RETRY = 0.005  # seconds between tries to reach a socket whose queue is full
 PROTOCOL = "system.sockprotoname"  # an attribute of every socket; the names of unix ones start with UNIX
 
 
-def close_off(new: socket.socket) -> socket.socket:
-    """Give a socket a name that means nothing, so that it cannot be bound again."""
+def close_off(task: Task, new: socket.socket) -> socket.socket:
+    """Give a socket a name that means nothing, so that it cannot be bound again, where that is needed."""
+    if task.process.container.kernel.platform.takes_fds:
+        return new
     while True:
         try:
             new.bind(b"\0" + os.urandom(6).hex().encode())

@@ -118,6 +118,18 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return result
 
 
+def has_pidfd_getfd() -> bool:
+    """False before Linux 5.6, and where a container's runtime forbids it."""
+    pidfd = os.pidfd_open(os.getpid())
+    try:
+        os.close(pidfd_getfd(pidfd, pidfd))
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
 def tgkill(pid: int, tid: int, signum: int) -> None:
     if _syscall(SYS_TGKILL, pid, tid, signum) < 0:
         raise _failed()

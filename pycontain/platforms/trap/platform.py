@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import select
 import signal
@@ -94,6 +95,10 @@ class TrapPlatform:
     @property
     def restarts(self) -> int:
         return self._signals.restarts
+
+    @functools.cached_property
+    def takes_fds(self) -> bool:
+        return host.has_pidfd_getfd()
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""

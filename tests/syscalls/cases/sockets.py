@@ -245,6 +245,21 @@ def datagrams_with_names() -> None:
 
 
 @case
+def empty_datagrams() -> None:
+    server, client = (socket.socket(UNIX, DGRAM) for _ in range(2))
+    server.bind("dgram")
+    client.connect("dgram")
+    for data in (b"", b"one", b"", b"", b"two"):
+        client.send(data)
+    client.sendto(b"", "dgram")
+    print([server.recv(10) for _ in range(6)])
+    for data in (b"", b"three", b"", b"four"):
+        client.send(data)
+    client.close()
+    print([server.recv(10) for _ in range(4)])
+
+
+@case
 def datagrams_between_processes() -> None:
     server = socket.socket(UNIX, DGRAM)
     server.bind("dgram")
