@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     platform = kernel.platform
     assert isinstance(platform, TrapPlatform)
     kernel.loop.on_signals(
-        {signal.SIGCHLD: platform.reap, signal.SIGTERM: server.shut_down, signal.SIGINT: server.shut_down}
+        {signal.SIGCHLD: platform.reap_some, signal.SIGTERM: server.shut_down, signal.SIGINT: server.shut_down}
     )
     gc.freeze()
     try:

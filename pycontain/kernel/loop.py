@@ -124,7 +124,8 @@ class Loop:
             os.read(self._alarm, 8)
         except BlockingIOError:
             pass  # set to a later time meanwhile
-        while self._timers and self._timers[0][0] <= time.monotonic():
+        due = time.monotonic()  # what is due after this comes after the next turn
+        while self._timers and self._timers[0][0] <= due:
             function = heapq.heappop(self._timers)[2]
             try:
                 function()

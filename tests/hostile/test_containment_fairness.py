@@ -42,3 +42,10 @@ def test_costly_calls(world: World, usual: dict[str, float], kind: str) -> None:
     print(f"{found:.0f} calls in a second beside {kind}, {usual[world.name]:.0f} beside short calls")
     assert found > usual[world.name] / PART
     assert world.failures() == "none", f"{world.failures()}\n{world.log()}"
+
+
+def test_signals_without_end(world: World) -> None:
+    """Each is an event for the kernel. These programs use up the processors as well, so little can be expected."""
+    found = rate_beside(world, "signals", 60)
+    print(f"{found:.0f} calls in a second beside signals")
+    assert found > 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import math
 import os
 import select
 import signal
@@ -44,6 +45,7 @@ from pycontain.platforms.trap.traced import Memory, Traced
 
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
+EVENTS = 4  # of processes that are handled before calls have a turn
 PAUSE = 0.001  # seconds that a sender of too many signals waits, and their receiver has to itself
 SETTLE = 0.001  # seconds in which a call that signals took back comes again, unless the machine is busy
 
@@ -85,6 +87,7 @@ class TrapPlatform:
             self._functions[number] = functions.get(name)
         self._signals = SignalStops(_numbered(counting_rules), kernel.sender)
         self._settling = False
+        self._more_events = False
         self._execveat = arch.NUMBERS["execveat"]
         self._stub = stub.exec_stub()
         self._stub_id = execute.identity(self._stub)
@@ -381,18 +384,30 @@ class TrapPlatform:
         traced = self._tasks.get(pid)
         return traced is not None and self._signals.flooded(traced)
 
-    def reap(self) -> None:
-        """Handle every process event that the host has for us."""
-        while True:
+    def reap_some(self) -> None:
+        """Handle process events, and let calls have a turn where these do not end."""
+        if not self._more_events:
+            self._more_events = not self.reap(EVENTS)
+            if self._more_events:
+                self.kernel.later(0.0, self._reap_on)
+
+    def _reap_on(self) -> None:
+        self._more_events = False
+        self.reap_some()
+
+    def reap(self, most: float = math.inf) -> bool:
+        """Handle every process event that the host has for us; or so many, and return False if there are more."""
+        while most > 0:
+            most -= 1
             try:
                 tid, status, usage = os.wait4(-1, os.WNOHANG | host.WALL)
             except ChildProcessError:
-                return
+                return True
             if tid == 0:
                 urgent, self._signals.urgent = self._signals.urgent, None
                 if urgent is not None and not self._settling:
                     self._settle(urgent)
-                return
+                return True
             try:
                 if os.WIFSTOPPED(status):
                     self._stopped(tid, status >> 16, os.WSTOPSIG(status))
@@ -409,6 +424,7 @@ class TrapPlatform:
                     os.kill(tid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        return False
 
     def _settle(self, traced: Traced) -> None:
         """Receive the call that signals took back too often before any other is answered.

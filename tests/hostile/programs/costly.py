@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -62,7 +63,13 @@ def groups() -> Callable[[], object]:
     return lambda: os.close(os.open("/proc/self/status", os.O_RDONLY))
 
 
-KINDS = {f.__name__: f for f in (stats, links, directories, mappings, groups)}
+def signals() -> Callable[[], object]:
+    """No calls at all: a timer that the host has sends them as fast as they are taken."""
+    signal.signal(signal.SIGALRM, lambda number, frame: None)
+    return lambda: signal.setitimer(signal.ITIMER_REAL, 1e-5, 1e-5)
+
+
+KINDS = {f.__name__: f for f in (stats, links, directories, mappings, groups, signals)}
 
 
 def main() -> None:
@@ -73,19 +80,22 @@ def main() -> None:
             calls += 1
         print(f"rate: {calls / (time.monotonic() - start):.0f}")
         return
-    ready = os.pipe()
+    ready, go = os.pipe(), os.pipe()
     for number in range(int(sys.argv[3])):
         if os.fork() == 0:
             os.mkdir(f"/tmp/{number}")
             os.chdir(f"/tmp/{number}")
             call = KINDS[sys.argv[2]]()
             os.write(ready[1], b"x")
+            os.close(go[1])
+            os.read(go[0], 1)
             while True:
                 call()
     for _ in range(int(sys.argv[3])):
         os.read(ready[0], 1)
     with open("/shared/begun", "w") as file:
         file.write("begun")
+    os.close(go[1])
     time.sleep(300)
 
 
