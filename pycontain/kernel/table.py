@@ -178,6 +178,11 @@ _NATIVE = [
     "set_mempolicy",
     "mbind",
     "remap_file_pages",
+    "io_destroy",
+    "io_submit",
+    "io_cancel",
+    "io_getevents",
+    "io_pgetevents",
 ]
 
 _REFUSED = {
@@ -249,14 +254,6 @@ _REFUSED = {
     "_sysctl": (errno.ENOSYS, "obsolete"),
     "create_module": (errno.ENOSYS, "obsolete"),
     "nfsservctl": (errno.ENOSYS, "obsolete"),
-    "io_setup": (
-        errno.ENOSYS,
-        "not there yet: asynchronous reads and writes (libraries fall back to threads)",
-    ),
-    "io_destroy": (errno.ENOSYS, "see io_setup"),
-    "io_submit": (errno.ENOSYS, "see io_setup"),
-    "io_cancel": (errno.ENOSYS, "see io_setup"),
-    "io_getevents": (errno.ENOSYS, "see io_setup"),
 }
 
 _PARTIAL = {
@@ -264,8 +261,8 @@ _PARTIAL = {
     "ioprio_set": "of a group or a user one process is changed; no real-time class",
     "mount": "tmpfs, proc, sysfs, devpts, overlay, bind and move; no block devices; nothing propagates",
     "umount2": "MNT_EXPIRE answers EAGAIN",
-    "openat2": "O_CREAT together with RESOLVE_ flags answers EOPNOTSUPP",
-    "renameat2": "RENAME_WHITEOUT answers EINVAL",
+    "renameat2": "RENAME_WHITEOUT answers EINVAL, as on overlayfs",
+    "io_setup": "all containers together get half of the host's requests (fs.aio-max-nr)",
     "socket": "AF_UNIX datagram sockets and raw sockets are refused",
     "socketpair": "a datagram pair is a SOCK_SEQPACKET pair",
     "inotify_add_watch": "no IN_ACCESS and IN_CLOSE_NOWRITE of files of an image",

@@ -19,6 +19,7 @@ KINDS = {
     "names": ["names", "5000"],
     "attributes": ["attributes"],
     "system v": ["system_v"],
+    "asynchronous": ["asynchronous"],
 }
 
 

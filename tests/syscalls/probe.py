@@ -34,7 +34,7 @@ NR = {
     "set_tid_address": 218, "pidfd_open": 434, "pidfd_send_signal": 424, "setxattr": 188, "getxattr": 191,
     "openat": 257, "mkdirat": 258, "chown": 92, "lchown": 94, "fchmodat": 268, "ioprio_get": 252, "dup2": 33,
     "copy_file_range": 326, "sendfile": 40, "splice": 275, "sched_getattr": 315, "setgroups": 116,
-    "mq_open": 240, "mq_unlink": 241, "inotify_init1": 294, "inotify_add_watch": 254, "personality": 135, "getrandom": 318, "sethostname": 170,
+    "io_setup": 206, "io_destroy": 207, "io_getevents": 208, "io_submit": 209, "mq_open": 240, "mq_unlink": 241, "inotify_init1": 294, "inotify_add_watch": 254, "personality": 135, "getrandom": 318, "sethostname": 170,
 }  # fmt: skip
 AT_FDCWD = -100
 O_PATH, O_TMPFILE, O_DIRECTORY, O_NOFOLLOW = os.O_PATH, os.O_TMPFILE, os.O_DIRECTORY, os.O_NOFOLLOW

@@ -69,18 +69,27 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
         fail(errno.ENOENT)
     base = base_of(task, a[0])
     follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
-    try:
-        node = walk(task, base, path, follow, restrict)
-    except FileNotFoundError:
-        if not flags & O_CREAT:
-            raise
-        head, slash, name = path.rpartition(b"/")
+    for _ in range(MAX_LINKS):
+        try:
+            node = walk(task, base, path, follow, restrict)
+            break
+        except FileNotFoundError:
+            if not flags & O_CREAT:
+                raise
+        head, slash, name = path.rstrip(b"/").rpartition(b"/")
         directory = walk(task, base, head + slash or b".", True, restrict)
-        if not name:
+        if path[-1:] == b"/":
             fail(errno.EISDIR)
-        if child_of(task, directory, name) is not None:
-            fail(errno.EOPNOTSUPP)  # a symlink to nowhere; the file would be made where it points to
-        return _create_in(task, directory, name, flags, mode)
+        dangling = child_of(task, directory, name)
+        if dangling is None:
+            return _create_in(task, directory, name, flags, mode)
+        if not follow or dangling.mode & S_IFMT != S_IFLNK:
+            fail(errno.ELOOP)
+        # a symlink to nowhere: the file is made where it points to
+        target = directory.mount.fs.readlink(dangling, task)
+        path = target if target[:1] == b"/" else head + slash + target
+    else:
+        fail(errno.ELOOP)
     if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL:
         fail(errno.EEXIST)
     return open_node(task, node, flags)

@@ -1,4 +1,5 @@
-"""What a task asks about the machine, or wants of its processors and disks: sysinfo, affinity, I/O priority."""
+"""What a task asks about the machine, or wants of its processors and disks: sysinfo, affinity, I/O priority, and
+asynchronous reads and writes (io_submit), which name descriptors only and are the host's."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from pycontain.kernel import libc
 from pycontain.kernel.abi import signed
 from pycontain.kernel.calls.process import CAP_SYS_NICE, find
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs import systemtext
+from pycontain.kernel.vfs import proctext, systemtext
 from pycontain.kernel.vfs.filesystem import fail
+from pycontain.platforms.base import NATIVE
 
 IOPRIO_WHO_PROCESS, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER = 1, 2, 3
 IOPRIO_CLASS_SHIFT, IOPRIO_CLASS_RT = 13, 1
@@ -21,6 +23,15 @@ MASK_MOST = 8192  # bytes of a mask that are looked at
 def sys_sysinfo(task: Task, a: tuple[int, ...]) -> int:
     task.write(a[0], systemtext.sysinfo(task.process.container))
     return 0
+
+
+def sys_io_setup(task: Task, a: tuple[int, ...]) -> Any:
+    """The host keeps one count for everybody: half of it stays there for its own programs."""
+    most = int(proctext.host_text("sys/fs/aio-max-nr") or 0)
+    taken = int(proctext.host_text("sys/fs/aio-nr") or 0)
+    if taken + (a[0] & 0xFFFFFFFF) > most // 2:
+        fail(errno.EAGAIN)
+    return NATIVE
 
 
 def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:

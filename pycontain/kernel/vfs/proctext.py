@@ -214,7 +214,7 @@ def _mapped_file(container: Container, file: bytes) -> tuple[bytes, bytes]:
     major, _, minor = device.partition(b":")
     node = container.node_of_mapping(int(major, 16), int(minor, 16), int(number))
     if node is None:
-        hidden = not path.startswith((b"/memfd:", b"/dev/zero"))
+        hidden = not path.startswith((b"/memfd:", b"/dev/zero", b"/[aio]"))
         return b"%s %s" % (device, number), b"/(unknown)" if hidden else path
     name = path_of(container.root, node) + (b"" if node.inode.nlink else b" (deleted)")
     return b"00:2c %d" % node.inode.ino, name

@@ -384,6 +384,36 @@ def openat2_creating() -> None:
 
 
 @case
+def openat2_creating_through_links() -> None:
+    """A symlink to nowhere: the file is made where it points to, if that may be reached."""
+    import struct
+
+    os.makedirs("base/sub")
+    os.makedirs("base/inside")
+    links = {
+        "plain": "made", "sub/up": "../made-up", "chain": "sub/chained", "sub/chained": "../inside/made",
+        "out": "../outside", "root": "/made-at-root", "deep": "sub/../sub/../sub/deep", "nowhere": "no/such",
+        "slash": "made-slash/", "self": "self", "root-chain": "/sub/chained",
+    }  # fmt: skip
+    for name, target in links.items():
+        os.symlink(target, f"base/{name}")
+    base = os.open("base", os.O_RDONLY)
+    for restrict in (2, 4, 8, 16):
+        for name in links:
+            for more in (0, os.O_EXCL, os.O_NOFOLLOW):
+                how = struct.pack("<QQQ", os.O_CREAT | os.O_WRONLY | more, 0o600, restrict)
+                fd = outcome(raw, "openat2", base, name.encode(), how, 24)
+                print(restrict, name, oct(more), "opened" if isinstance(fd, int) else fd)
+                if isinstance(fd, int):
+                    os.close(fd)
+        made = ("made", "made-up", "inside/made", "made-at-root", "sub/deep", "made-slash", "no/such")
+        for name in (*(f"base/{m}" for m in made), "outside", "/made-at-root"):
+            if os.path.lexists(name):
+                print("made", name)
+                os.unlink(name)
+
+
+@case
 def chroot() -> None:
     os.makedirs("jail/inside")
     put("jail/inside/f", b"x")
