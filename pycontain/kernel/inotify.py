@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,8 @@ EVENT = struct.Struct("<iIII")
 HOST_DATA = IN_MODIFY | IN_CLOSE_WRITE
 QUEUE_BYTES = 1 << 20
 MAX_WATCHES = 65536
+MAX_INSTANCES = 512  # each is a descriptor of the kernel's
+FIRST_SWEEP = 16  # instances that are made before it is looked which of them nobody has open any more
 O_DIRECT = 0o40000
 
 Key = tuple[int, int]  # mount number, inode number
@@ -96,6 +99,7 @@ class Watches:
             int, tuple[Mount, Inode]
         ] = {}  # the host's watch descriptor -> whose events they are
         self._cookie = 0
+        self._sweep_at = FIRST_SWEEP
 
     def __bool__(self) -> bool:
         return bool(self._watches)
@@ -103,13 +107,27 @@ class Watches:
     # -- instances
 
     def create(self, nonblock: bool) -> int:
-        """A new instance; returns the read end for the program."""
+        """A new instance; returns the read end for the program. Raises EMFILE."""
+        if len(self._instances) >= self._sweep_at:
+            self._sweep()
+            if len(self._instances) >= MAX_INSTANCES:
+                fail(errno.EMFILE)
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK | O_DIRECT)
         os.set_blocking(reader, not nonblock)
         libc.set_pipe_size(writer, QUEUE_BYTES)
         info = os.fstat(reader)
         self._instances[info.st_dev, info.st_ino] = Instance(writer, (info.st_dev, info.st_ino))
         return reader
+
+    def _sweep(self) -> None:
+        """Forget the instances that programs have closed."""
+        ends = select.poll()
+        by_fd = {instance.fd: instance for instance in self._instances.values()}
+        for fd in by_fd:
+            ends.register(fd, 0)
+        for fd, _ in ends.poll(0):  # an error: there is no reader
+            self._forget(by_fd[fd])
+        self._sweep_at = min(max(FIRST_SWEEP, 2 * len(self._instances)), MAX_INSTANCES)
 
     def find(self, info: os.stat_result) -> Instance:
         found = self._instances.get((info.st_dev, info.st_ino))

@@ -20,6 +20,8 @@ KINDS = {
     "attributes": ["attributes"],
     "system v": ["system_v"],
     "asynchronous": ["asynchronous"],
+    "inotify": ["inotify"],
+    "mounts": ["mounts"],
 }
 
 
@@ -44,7 +46,8 @@ def served(world: World) -> float:
 def test_exhaustion(world: World, kind: str) -> None:
     before = descriptors(world)
     try:
-        text = world.attack("exhaust", *KINDS[kind], timeout=120)
+        options = ("--privileged",) if kind == "mounts" else ()
+        text = world.attack("exhaust", *KINDS[kind], options=options, timeout=120)
         print(text)
         assert "survived" in text
         assert world.failures() == "none", f"{world.failures()}\n{world.log()}"

@@ -29,6 +29,8 @@ RESTRICTIONS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 OVERLAY_DEFAULTS = (b"index=off", b"redirect_dir=off", b"redirect_dir=nofollow", b"metacopy=off", b"xino=off", b"xino=auto",
                     b"nfs_export=off", b"volatile")  # fmt: skip
 LIMIT = 1000  # mounts of one container
+# what a look-up costs is the number of layers to the power of the depth: FILESYSTEM_MAX_STACK_DEPTH and OVL_MAX_STACK
+MOST_DEPTH, MOST_LAYERS = 2, 500
 
 
 def sys_mount(task: Task, a: tuple[int, ...]) -> int:
@@ -218,6 +220,10 @@ def _overlay(task: Task, data: bytes) -> OverlayFs:
         elif word not in OVERLAY_DEFAULTS:
             fail(errno.EINVAL)
     lowers = [_layer(task, path) for path in re.split(rb"(?<!\\):", found.get(b"lowerdir", b""))]
+    if len(lowers) > MOST_LAYERS:
+        fail(errno.EINVAL)
+    if len({(layer.mount.fs, layer.inode.ino) for layer in lowers}) < len(lowers):
+        fail(errno.ELOOP)
     upper = None
     if b"upperdir" in found:
         if b"workdir" not in found:
@@ -230,7 +236,10 @@ def _overlay(task: Task, data: bytes) -> OverlayFs:
     elif len(lowers) < 2:
         fail(errno.EINVAL)
     task.process.container.mounted += 1
-    return OverlayFs(upper, lowers, os.makedev(0, FIRST_DEVICE + task.process.container.mounted))
+    made = OverlayFs(upper, lowers, os.makedev(0, FIRST_DEVICE + task.process.container.mounted))
+    if made.depth > MOST_DEPTH:
+        fail(errno.EINVAL)
+    return made
 
 
 def _layer(task: Task, path: bytes) -> Node:

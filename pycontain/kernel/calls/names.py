@@ -269,6 +269,8 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     moving = fs.lookup(source.inode, old_name)
     if moving is None:
         fail(errno.ENOENT)
+    if target.inode.nlink == 0:
+        fail(errno.ENOENT)  # it was removed
     is_dir = moving.mode & S_IFMT == S_IFDIR
     if (old_slash or (new_slash and not flags & 2)) and not is_dir:
         fail(errno.ENOTDIR)

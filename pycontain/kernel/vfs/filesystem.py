@@ -42,6 +42,7 @@ class Filesystem:
     magic: int
     options = b""  # of its own, as /proc/mounts shows them
     fixed = False  # nobody can make names; where there is none, ENOENT comes before any other error
+    depth = 0  # of overlays upon each other
     cacheable = False  # may a resolved path be remembered until `generation` changes?
     root: Inode
     generation = 0

@@ -50,6 +50,7 @@ class OverlayFs(Filesystem):
     def __init__(self, upper: Node | None, lowers: list[Node], dev: int) -> None:
         self.dev = dev
         self.writable = upper is not None
+        self.depth = 1 + max(layer.mount.fs.depth for layer in (upper, *lowers) if layer is not None)
         self._opened: dict[tuple[int, int], OverlayInode] = {}  # by (st_dev, st_ino), the latest last
         self._known: dict[tuple[Filesystem, int], OverlayInode] = {}
         self._count = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontain.kernel.vfs.filesystem import fail
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from pycontain.kernel.container import Container
 
 FIRST_DEVICE = 512  # minor numbers of what is mounted inside start here
-UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
+NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}")  # as the host's kstrtoull reads it
+LARGEST = 1 << 62  # bytes
 IGNORED = (
     "huge",
     "mpol",
@@ -42,11 +45,11 @@ def mount_options(data: bytes) -> Options:
             elif name == "nr_blocks":
                 options = options._replace(size=_size(value) * 4096)
             elif name == "mode":
-                options = options._replace(mode=int(value, 8) & 0o7777)
+                options = options._replace(mode=_id("0" + value) & 0o7777)
             elif name == "uid":
-                options = options._replace(uid=int(value))
+                options = options._replace(uid=_id(value))
             elif name == "gid":
-                options = options._replace(gid=int(value))
+                options = options._replace(gid=_id(value))
             elif name != "nr_inodes" and name not in IGNORED:
                 fail(errno.EINVAL)
         except ValueError:
@@ -54,14 +57,26 @@ def mount_options(data: bytes) -> Options:
     return options
 
 
+def _number(text: str) -> int:
+    """Decimal, hexadecimal or octal. Raises ValueError."""
+    if not NUMBER.fullmatch(text):
+        raise ValueError(text)
+    octal = text[0] == "0" and text[1:2] not in ("x", "X")
+    return int(text, 8 if octal else 0)
+
+
+def _id(text: str) -> int:
+    value = _number(text)
+    if value >= 0xFFFFFFFF:
+        raise ValueError(text)
+    return value
+
+
 def _size(text: str) -> int:
     if text.endswith("%"):
-        return os.sysconf("SC_PHYS_PAGES") * 4096 * int(text[:-1]) // 100
+        return min(os.sysconf("SC_PHYS_PAGES") * 4096 * _number(text[:-1]) // 100, LARGEST)
     unit = UNITS.get(text[-1:].lower(), 1)
-    number = int(text if unit == 1 else text[:-1], 0)
-    if number < 0:
-        raise ValueError(text)
-    return number * unit
+    return min(_number(text if unit == 1 else text[:-1]) * unit, LARGEST)
 
 
 def new_mounted(container: Container, options: Options) -> UnionFs:

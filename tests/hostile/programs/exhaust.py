@@ -1,13 +1,15 @@
 """Use up what there is: exhaust KIND. The kernel must live, and serve others; our own calls may fail."""
 
 import array
+import ctypes
 import errno
 import os
 import resource
 import socket
 import sys
+import time
 
-from attempts import syscall
+from attempts import libc, syscall
 
 kind = sys.argv[1]
 
@@ -153,6 +155,44 @@ def asynchronous():
         left = int(most.read()) - int(taken.read())
     print("contexts", number, error)
     print("ESCAPED: nothing is left for the host" if left < 1024 else "there are some left")
+
+
+def inotify():
+    """Instances that are closed again, and as many as there may be."""
+    for _ in range(30_000):
+        os.close(syscall(294, 0))
+    number, error, kept = until_refused(lambda: syscall(294, 0), 6000)
+    print("instances", number, error)
+    close(kept)
+
+
+def mounts():
+    """Options without sense; overlays of overlays, whose look-ups would take ever longer."""
+    os.makedirs("/tmp/m")
+    huge = "9" * 30
+    for options in (f"size={huge}", f"size={huge}%", f"nr_blocks={huge}", f"uid={huge}", "uid=-1", f"mode={huge}",
+                    "gid=4294967295", "size=-1", "size=1e", "size=16e", "nr_blocks=9e", "size=%", "mode=", "size="):  # fmt: skip
+        if not libc.mount(b"x", b"/tmp/m", b"tmpfs", ctypes.c_ulong(0), options.encode()):
+            os.stat("/tmp/m"), os.statvfs("/tmp/m")
+            with open("/tmp/m/f", "w") as file:
+                file.write("x")
+            libc.umount2(b"/tmp/m", 2)
+    made = 0
+    layers = [f"/tmp/l{number}" for number in range(8)]
+    for layer in layers:
+        os.makedirs(layer)
+    for depth in range(12):
+        for number in range(8):
+            place = f"/tmp/o{depth}-{number}"
+            for name in range(8):
+                os.makedirs(f"{place}/{name}")
+            options = "lowerdir=" + ":".join(layers)
+            made += not libc.mount(b"o", place.encode(), b"overlay", ctypes.c_ulong(0), options.encode())
+        layers = [f"/tmp/o{depth}-{number}" for number in range(8)]
+    start = time.monotonic()
+    for layer in layers:
+        os.path.lexists(f"{layer}/missing")
+    print("overlays", made, f"{time.monotonic() - start:.3f} s")
 
 
 globals()[kind]()

@@ -550,3 +550,24 @@ def link_limits_of_directories() -> None:
     look("d")
     os.rename("d/1", "moved")
     look("d", "moved")
+
+
+@case
+def into_a_removed_directory() -> None:
+    """Nothing gets into a directory that is only open."""
+    os.makedirs("moving/inner")
+    put("file", b"x")
+    os.mkdir("gone")
+    gone = os.open("gone", os.O_RDONLY)
+    os.rmdir("gone")
+    tell("directory", os.rename, "moving", "new", dst_dir_fd=gone)
+    tell("file", os.rename, "file", "new", dst_dir_fd=gone)
+    tell("onto itself", os.rename, "file", ".", dst_dir_fd=gone)
+    tell("exchange", raw, "renameat2", AT_FDCWD, b"file", gone, b"new", RENAME_EXCHANGE)
+    tell("out of it", os.rename, "new", "file", src_dir_fd=gone)
+    tell("missing", os.rename, "no", "new", dst_dir_fd=gone)
+    tell("link", os.link, "file", "new", dst_dir_fd=gone)
+    tell("symlink", os.symlink, "file", "new", dir_fd=gone)
+    tell("mkdir", os.mkdir, "new", dir_fd=gone)
+    tell("open", os.open, "new", os.O_CREAT | os.O_WRONLY, dir_fd=gone)
+    tree()
