@@ -79,6 +79,9 @@ class Placement:
             return
         try:
             os.sched_setaffinity(traced.tid, (self._cpu,))
+        except PermissionError:
+            self._resting_until = float("inf")  # we are root without CAP_SYS_NICE, and programs run as somebody else
+            return
         except OSError:
             return
         self._enter(traced)

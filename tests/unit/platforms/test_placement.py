@@ -224,6 +224,24 @@ def test_a_host_that_refuses_is_left_alone(host: Scheduler) -> None:
     assert 11 not in host.allowed
 
 
+def test_who_may_not_place_others_does_not_try_again(host: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(tid: int, processors: Collection[int]) -> None:
+        tried.append(tid)
+        if tid != KERNEL:
+            raise PermissionError(1, "refused")
+        host.set(tid, processors)
+
+    monkeypatch.setattr(placement.os, "sched_setaffinity", refuse)
+    one = task(10)
+    for _ in range(5):
+        host.talk(one)
+        host.after(TURN)
+    assert tried.count(10) == 1
+    assert host.allowed[KERNEL] == ALL and not host.timers
+
+
 def test_one_processor_leaves_nothing_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement.os, "sched_getaffinity", lambda pid: {3})
     monkeypatch.setattr(placement.os, "sched_setaffinity", lambda *_: pytest.fail("nothing to choose"))
