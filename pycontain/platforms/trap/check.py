@@ -101,7 +101,7 @@ def _launch() -> Finding:
                 return Finding(title, False, True, "no call was reported within five seconds")
             buffer = bytearray(80)
             fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
-            call, *_ = host.NOTIF.unpack(buffer)
+            call, *_ = host.NOTIF.unpack_from(buffer)
             fcntl.ioctl(
                 listener, host.NOTIF_ADDFD, host.NOTIF_ADD.pack(call, host.ADDFD_FLAG_SEND, null, 0, 0)
             )

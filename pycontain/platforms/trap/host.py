@@ -18,7 +18,8 @@ ADDFD_FLAG_SETFD = 1
 ADDFD_FLAG_SEND = 2
 FILTER_FLAG_NEW_LISTENER = 8
 FILTER_FLAG_WAIT_KILLABLE_RECV = 32
-NOTIF = struct.Struct("<QI4xi12x6Q")  # id, pid, (flags,) nr, (arch, instruction pointer,) args
+NOTIF = struct.Struct("<QI4xi12x")  # id, pid, (flags,) nr, (arch, instruction pointer)
+NOTIF_ARGUMENTS = struct.Struct("<6Q")  # behind it
 NOTIF_RESP = struct.Struct("<QqiI")  # id, val, error, flags
 NOTIF_ADD = struct.Struct("<QIIII")  # id, flags, srcfd, newfd, newfd_flags
 

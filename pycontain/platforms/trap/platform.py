@@ -157,7 +157,8 @@ class TrapPlatform:
 
     def _answer(self, listener: int, buffer: bytearray) -> None:
         """Answer a received call, or let the kernel's function do it later."""
-        call, tid, number, *args = host.NOTIF.unpack(buffer)
+        call, tid, number = host.NOTIF.unpack_from(buffer)
+        args = host.NOTIF_ARGUMENTS.unpack_from(buffer, host.NOTIF.size)
         traced = self._tasks.get(tid)
         if traced is None:
             self.reap()  # its birth must be among the events
@@ -219,7 +220,7 @@ class TrapPlatform:
             pass  # ENOENT: the task died
 
     def _again(self, traced: Traced, listener: int, buffer: bytearray) -> None:
-        if self._tasks.get(traced.tid) is traced and traced.call == host.NOTIF.unpack(buffer)[0]:
+        if self._tasks.get(traced.tid) is traced and traced.call == host.NOTIF.unpack_from(buffer)[0]:
             self._answer(listener, buffer)
 
     def _send(self, listener: int, call: int, value: int, flags: int) -> None:
@@ -447,7 +448,7 @@ class TrapPlatform:
                     fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
                 except OSError:
                     continue
-                if host.NOTIF.unpack(buffer)[1] == traced.tid:
+                if host.NOTIF.unpack_from(buffer)[1] == traced.tid:
                     self._answer(listener, buffer)
                 else:
                     others.append(buffer)
