@@ -1,5 +1,6 @@
-/* Random system calls:  fuzz SEED ROUNDS NUMBER...
+/* Random system calls:  fuzz SEED ROUNDS [alone] NUMBER...
  *
+ * alone: every round has one of the calls only, and there are so many rounds for each of them.
  * Run as the first process of a container, which kill(-1) and the like do not reach. Every round is a child that
  * makes some hundred calls with arguments that are descriptors, sizes, flags, and pointers to good and bad memory. */
 #define _GNU_SOURCE
@@ -89,8 +90,8 @@ static void child(int count, long *numbers) {
 
 int main(int argc, char **argv) {
     long numbers[600];
-    int count = 0, status, rounds = atoi(argv[2]);
-    for (int i = 3; i < argc && count < 600; i++) numbers[count++] = atol(argv[i]);
+    int count = 0, status, rounds = atoi(argv[2]), alone = argc > 3 && !strcmp(argv[3], "alone");
+    for (int i = 3 + alone; i < argc && count < 600; i++) numbers[count++] = atol(argv[i]);
     memory = mmap(0, 1 << 17, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     edge = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     munmap(edge + 4096, 4096);
@@ -98,12 +99,13 @@ int main(int argc, char **argv) {
     fcntl(told, F_SETFD, FD_CLOEXEC);
     dup2(null, 0), dup2(null, 1), dup2(null, 2);
     close(null);
-    for (int round = 0; round < rounds; round++) {
+    for (int round = 0; round < (alone ? rounds * count : rounds); round++) {
         pid_t pid = fork();
         if (pid == 0) {
             state = (atol(argv[1]) + round) * 0x9E3779B97F4A7C15 | 1;
             setpgid(0, 0);
             close(told);
+            if (alone) child(1, numbers + round / rounds);
             child(count, numbers);
         }
         if (pid < 0) continue;

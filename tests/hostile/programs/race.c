@@ -331,7 +331,7 @@ int main(int argc, char **argv) {
     tries = atol(argv[2]);
     secret = argv[3], host_socket = argv[4], host_abstract = argv[5], host_directory = argv[6];
     setvbuf(stdout, 0, _IOLBF, 0);
-    alarm(1200);
+    alarm(2400);
     if (!strcmp(argv[1], "sockets")) sockets();
     if (!strcmp(argv[1], "addresses")) addresses();
     if (!strcmp(argv[1], "paths")) paths();

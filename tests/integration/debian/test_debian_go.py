@@ -76,6 +76,7 @@ def test_go_with_its_preemption_signals(either: DebianUser, program: tuple[str, 
     assert either.sh("/main", *program) == "2000 files, 56 programs, 0 errors\n"
 
 
+@pytest.mark.slow
 def test_go_in_a_storm_of_signals(either: DebianUser, program: tuple[str, str]) -> None:
     """Of more signals: Go's runtime has a handler for every one."""
     out = in_a_storm(either, "SIGURG", ": > /ready; exec /main", *program)

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.debian
 
 QUICK = ["test_os", "test_posix", "test_mmap", "test_fcntl", "test_shutil"]
 LONG = ["test_subprocess", "test_socket", "test_signal", "test_threading"]
+LONGEST = 800  # seconds; alone on the machine a minute or two
 FAILED = re.compile(r"^(?:FAIL|ERROR): (\w+) \((?:test\.)?(\w+)\.(\w+)", re.M)
 
 
@@ -42,7 +43,7 @@ def _compare(user: DebianUser, names: list[str], request: pytest.FixtureRequest)
         env=user.environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=LONGEST,
     )
     report = done.stdout + done.stderr
     assert (
@@ -61,17 +62,19 @@ def _compare(user: DebianUser, names: list[str], request: pytest.FixtureRequest)
         ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=LONGEST,
     )
     more = failed - _failures(host.stdout + host.stderr)
     assert not more, f"fail in a container only: {sorted(more)}\n{report[-6000:]}"
 
 
+@pytest.mark.timeout(2 * LONGEST + 60)
 def test_python_s_tests_of_files(either: DebianUser, request: pytest.FixtureRequest) -> None:
     _compare(either, QUICK, request)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * LONGEST + 60)
 def test_python_s_tests_of_processes_and_sockets(either: DebianUser, request: pytest.FixtureRequest) -> None:
     _compare(either, LONG, request)
 
