@@ -256,6 +256,10 @@ _REFUSED = {
     "nfsservctl": (errno.ENOSYS, "obsolete"),
 }
 
+_NAMELESS = "a peer without a name has one that means nothing where the host forbids pidfd_getfd"
+_ADDRESSED = "of a unix datagram the address is not seen: it goes to the peer, EPIPE if there is none; credentials are the host's"
+_RECEIVED = "unix datagrams come without their sender's address; credentials (SCM_CREDENTIALS) are the host's"
+_AWAITED = "the user in siginfo is the host's"
 _PARTIAL = {
     "ioprio_get": "of a group or a user the answer is one process's",
     "ioprio_set": "of a group or a user one process is changed; no real-time class",
@@ -263,7 +267,18 @@ _PARTIAL = {
     "umount2": "MNT_EXPIRE answers EAGAIN",
     "renameat2": "RENAME_WHITEOUT answers EINVAL, as on overlayfs",
     "io_setup": "all containers together get half of the host's requests (fs.aio-max-nr)",
-    "socket": "AF_UNIX datagram sockets and raw sockets are refused",
+    "socket": "AF_UNIX, AF_INET, AF_INET6 and NETLINK_ROUTE; no raw sockets; a unix datagram socket is a SOCK_SEQPACKET one",
+    "accept": _NAMELESS,
+    "accept4": _NAMELESS,
+    "sendmsg": _ADDRESSED,
+    "sendmmsg": _ADDRESSED,
+    "recvfrom": "unix datagrams come without their sender's address",
+    "recvmsg": _RECEIVED,
+    "recvmmsg": _RECEIVED,
+    "waitid": _AWAITED,
+    "rt_sigtimedwait": _AWAITED,
+    "signalfd": _AWAITED,
+    "signalfd4": _AWAITED,
     "socketpair": "a datagram pair is a SOCK_SEQPACKET pair",
     "inotify_add_watch": "no IN_ACCESS and IN_CLOSE_NOWRITE of files of an image",
     "statx": "no birth time",
@@ -272,7 +287,7 @@ _PARTIAL = {
     "ioctl": "requests outside the list of terminal, file and network interface requests answer ENOTTY",
     "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
     "chroot": "relative to a thread group, not to a thread",
-    "kill": "siginfo of a signal that is awaited, not delivered, names the user of the host",
+    "kill": "in the siginfo of a signal that is awaited, not delivered: the user is the host's, one to a group looks like sigqueue's",
     "shmctl": "IPC_SET does nothing: every process of a container may use its objects",
     "semctl": "IPC_SET does nothing: every process of a container may use its objects",
     "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
@@ -314,7 +329,8 @@ def build() -> dict[str, Row]:
     """All rows by name."""
     rows: dict[str, Row] = {}
     for name in _NATIVE:
-        rows[name] = Row(name, SUPPORTED)
+        note = _PARTIAL.get(name, "")
+        rows[name] = Row(name, PARTIAL if note else SUPPORTED, note=note)
     for module in _MODULES:
         for attribute, function in vars(module).items():
             if attribute.startswith("sys_") and attribute != "sys_scheduling":

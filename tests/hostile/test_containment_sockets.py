@@ -39,6 +39,12 @@ def test_descriptors_from_another_container(world: World) -> None:
     (world.shared / "meeting").unlink()
 
 
+def test_calls_of_the_kernels_own(world: World) -> None:
+    """A task makes them itself; nothing that others do meanwhile leads it astray."""
+    text = world.attack("injected")
+    assert text.endswith("end\n")
+
+
 def test_in_flight_and_in_tables_of_threads(world: World) -> None:
     """Directories that no process's /proc/PID/fd shows, while many others are opened."""
     text = world.attack("hidden")

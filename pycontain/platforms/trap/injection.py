@@ -31,6 +31,17 @@ def _room(argument: int | bytes) -> int:
     return len(argument) + 15 & ~15 if isinstance(argument, bytes) else 0
 
 
+def _wrote(traced: Traced, address: int, data: bytes) -> bool:
+    """False if another thread has taken the stack away."""
+    try:
+        traced.write(address, data)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
 class Injection:
     """The calls that are left to be made. A bytes argument stands for its address. result: the task gets that of the
     last one as its own call's."""
@@ -84,7 +95,9 @@ class Injection:
         words, at = [], self._place
         for argument in arguments:
             if isinstance(argument, bytes):
-                traced.write(at, argument)
+                if not _wrote(traced, at, argument):
+                    self._end(traced)
+                    return
                 words.append(at)
                 at += _room(argument)
             else:
@@ -101,7 +114,7 @@ class Injection:
     def _end(self, traced: Traced) -> None:
         traced.injection = None
         if self._memory:
-            traced.write(self._place, self._memory)
+            _wrote(traced, self._place, self._memory)
         registers = list(self._registers)
         if self._result:
             registers[arch.RESULT] = arch.REGISTERS.unpack(host.get_registers(traced.tid))[arch.RESULT]

@@ -531,6 +531,7 @@ class TrapPlatform:
         traced.memory.close()
         traced.memory = Memory(tid, self._memories)
         traced.call = 0
+        traced.injection = None
         if pending is None or pending.stage != 3:
             os.kill(tid, signal.SIGKILL)  # not an exec of ours: cannot be, so end it
             host.ptrace(host.PTRACE_CONT, tid)
