@@ -6,8 +6,8 @@ messages and has no use for addresses; the kernel holds the other end, and passe
 the sender is connected to, or that sendto(2) names.
 
 What shows: a message comes without its sender's address; the address in a message of sendmsg(2) is not seen, so it
-goes to the peer, and fails with EPIPE where there is none (but from a bound socket it is lost). A socket whose peer
-has gone is closed, so that the next message fails, with EPIPE instead of ECONNREFUSED.
+goes to the peer. Where there is none the host lets the program send nothing: EPIPE instead of ENOTCONN. A socket whose
+peer has gone is closed, or cannot send any more, so that the next message fails, with EPIPE instead of ECONNREFUSED.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Relay:
         self.ino = ino  # of the program's end
         self.key: Key | None = None
         self.peer: Relay | socket.socket | None = None
+        self.mute = False  # the program cannot send, but it receives
         self.gone = False
         self.kept: tuple[bytes, list[int]] | None = None  # a message for which the peer's queue had no room
 
@@ -79,11 +80,29 @@ class Datagrams:
         self._listen(relay)
         return relay
 
+    def mute(self, relay: Relay) -> None:
+        """From here on what the program sends fails; for ever, since a socket cannot be opened again."""
+        if not relay.mute and not relay.gone:
+            relay.mute = True
+            relay.end.shutdown(socket.SHUT_RD)
+            self._loop.unregister(relay.end.fileno())
+            self._listen(relay)
+
+    def succeed(self, relay: Relay, new: Relay) -> None:
+        """The program has got another socket in the place of a mute one."""
+        if relay.key is not None:
+            new.key = relay.key
+            self._bound[relay.key] = new
+        for other in self._relays.values():
+            if other.peer is relay:
+                other.peer = new
+
     def _listen(self, relay: Relay) -> None:
         def ready(events: int) -> None:
             self._ready(relay)
 
-        self._loop.register(relay.end.fileno(), ready)
+        # of a mute one only its end is of interest, which is told in any case
+        self._loop.register(relay.end.fileno(), ready, 0 if relay.mute else select.EPOLLIN)
 
     def find(self, ino: int) -> Relay | None:
         return self._relays.get(ino)
@@ -116,17 +135,22 @@ class Datagrams:
             return
         self._loop.unregister(relay.end.fileno())
         self._relays.pop(relay.ino, None)
-        if relay.key is not None:
-            self._bound.pop(relay.key, None)
+        if relay.key is not None and self._bound.get(relay.key) is relay:
+            del self._bound[relay.key]
         relay.close()
         for other in [r for r in self._relays.values() if r.peer is relay]:
             if other.key is None:
                 self._close(other)
             else:
                 other.peer = None  # it still receives
+                self.mute(other)
 
     def _ready(self, relay: Relay) -> bool:
         """False if something is left that has not been passed on."""
+        if relay.mute:
+            if _hung_up(relay.end):
+                self._close(relay)
+            return True
         for _ in range(AT_ONCE):
             if relay.gone:
                 return True
@@ -181,11 +205,15 @@ def _send(end: socket.socket, data: bytes, descriptors: list[int]) -> None:
 
 def _ended(end: socket.socket) -> bool:
     """After an empty message: was it the end? The last ones may have been empty if it was."""
-    state = select.poll()
-    state.register(end, 0)
     left = array("i", [0])
     fcntl.ioctl(end, termios.FIONREAD, left)
-    return bool(state.poll(0)) and not left[0]
+    return _hung_up(end) and not left[0]
+
+
+def _hung_up(end: socket.socket) -> bool:
+    state = select.poll()
+    state.register(end, 0)
+    return bool(state.poll(0))
 
 
 def _receive(end: socket.socket) -> tuple[bytes, list[int]]:

@@ -35,6 +35,8 @@ def bind(task: Task, fd: int, name: Name, path: bytes) -> int:
         owner = task.process.credentials
         inode = fs.mknod(directory, last, S_IFSOCK | mode, 0, owner.fsuid, owner.fsgid)
         datagrams.bind(relay, (b"", -fs.dev, inode.ino))
+    if relay.peer is None:
+        datagrams.mute(relay)
     _rename(task, relay, name._replace(bound=path))
     return 0
 
@@ -51,6 +53,11 @@ def connect(task: Task, fd: int, name: Name, address: int, size: int) -> int:
         fail(errno.EINVAL)
     peer = _target(task, path)
     relay = _relay(task, fd, name)
+    if relay.mute:
+        if peer is relay:
+            peer = relay = _renew(task, fd, name, relay)
+        else:
+            relay = _renew(task, fd, name, relay)
     datagrams.connect(relay, peer)
     found = task.process.container.sockets.find(peer.ino) if isinstance(peer, Relay) else None
     _rename(task, relay, name._replace(peer=(found and found.bound) or path))
@@ -104,8 +111,18 @@ def _relay(task: Task, fd: int, name: Name) -> Relay:
     neither has one whose peer has gone."""
     container = task.process.container
     relay = container.datagrams.find(container.host_stat_of_fd(task.tid, fd).st_ino)
-    if relay is not None:
-        return relay
+    return _new_relay(task, fd, name) if relay is None else relay
+
+
+def _renew(task: Task, fd: int, name: Name, mute: Relay) -> Relay:
+    """For a socket that could only receive: it has no peer but gets one. What it has not read yet is lost."""
+    relay = _new_relay(task, fd, name)
+    task.process.container.datagrams.succeed(mute, relay)
+    return relay
+
+
+def _new_relay(task: Task, fd: int, name: Name) -> Relay:
+    container = task.process.container
     made, kept = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         close_off(task, made)

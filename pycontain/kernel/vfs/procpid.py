@@ -134,6 +134,13 @@ class ProcessEntries(ProcBase):
         assert directory.process is not None
         return [str(self.container.inside(tid)).encode() for tid in sorted(directory.process.threads)]
 
+    def _lookup_special(self, directory: ProcInode, name: bytes) -> Inode | None:
+        """A directory of which only the host knows, come through a socket: there is nothing in it."""
+        return None
+
+    def _names_special(self, directory: ProcInode) -> list[bytes]:
+        return []
+
     def _names_fd(self, directory: ProcInode) -> list[bytes]:
         assert directory.process is not None
         try:

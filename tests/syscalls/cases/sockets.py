@@ -260,6 +260,38 @@ def empty_datagrams() -> None:
 
 
 @case
+def datagrams_of_who_has_no_peer() -> None:
+    """Nothing that is sent is lost without a word; connected afterwards, it sends and still receives."""
+    server, client, third = (socket.socket(UNIX, DGRAM) for _ in range(3))
+    server.bind("dgram")
+    client.bind("client")
+    third.connect("client")
+    third.send(b"before")
+    print(client.recv(10))
+    print("fails", isinstance(outcome(client.send, b"lost"), str), isinstance(outcome(client.send, b""), str))
+    tell("empty queue", client.recv, 10, socket.MSG_DONTWAIT)
+    poll = select.epoll()
+    poll.register(client.fileno(), select.EPOLLIN)
+    client.connect("dgram")
+    client.send(b"one")
+    print(server.recv(10), client.getsockname(), client.getpeername())
+    server.sendto(b"back", "client")
+    print(poll.poll(5) == [(client.fileno(), select.EPOLLIN)], client.recv(10))
+    server.close()
+    until(lambda: isinstance(outcome(client.send, b"x"), str))
+    print("gone", isinstance(outcome(client.send, b"x"), str))
+    again = socket.socket(UNIX, DGRAM)
+    os.unlink("dgram")
+    again.bind("dgram")
+    client.connect("dgram")
+    client.send(b"two")
+    print(again.recv(10))
+    again.connect("dgram")
+    again.send(b"to itself")
+    print(again.recv(10))
+
+
+@case
 def datagrams_between_processes() -> None:
     server = socket.socket(UNIX, DGRAM)
     server.bind("dgram")
