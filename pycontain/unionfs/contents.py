@@ -16,7 +16,7 @@ from pycontain.errors import DISK_FULL
 from pycontain.unionfs.copying import copy_bytes
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import HostFile, Inode, Stat
-from pycontain.unionfs.view import View, failure
+from pycontain.unionfs.view import View, failure, weight
 
 FIRST_TRIM = 4096  # files without a name that are remembered before it is asked which of them are open
 MOST_IN_MEMORY = 64 << 20  # bytes of a file that a full disk keeps out
@@ -169,6 +169,7 @@ class Contents(View):
                 os.link(path, str(inode.ino), dst_dir_fd=files, follow_symlinks=True)
         finally:
             os.close(files)
+        self.weight += weight(inode)
         self.changed[inode.ino] = inode
 
     def reach(self, inode: Inode, path: str) -> None:

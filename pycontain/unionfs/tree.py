@@ -9,7 +9,7 @@ import time
 
 from pycontain.unionfs.contents import Contents
 from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode
-from pycontain.unionfs.view import failure
+from pycontain.unionfs.view import NAME_WEIGHT, failure, weight
 
 NAME_MAX, PATH_MAX = 255, 4096
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
@@ -64,6 +64,8 @@ class Tree(Contents):
     def link(self, inode: Inode, directory: Inode, name: bytes) -> Inode:
         self._check_new(directory, name)
         self._need_room()
+        if self.weight > self.most:
+            raise failure(errno.ENOSPC)
         inode = self._own(inode)
         if inode.children is not None:
             raise failure(errno.EPERM)
@@ -183,11 +185,16 @@ class Tree(Contents):
     def set_xattr(self, inode: Inode, name: bytes, value: bytes | None) -> None:
         """Set an extended attribute, or remove it (None)."""
         inode = self._own(inode)
+        had = weight(inode)
         if value is not None:
             self._need_room()
+            if self.weight + len(name) + len(value) > self.most:
+                raise failure(errno.ENOSPC)
             inode.xattrs = {**(inode.xattrs or {}), name: value}
         elif inode.xattrs is None or inode.xattrs.pop(name, None) is None:
             raise failure(errno.ENODATA)
+        if inode.nlink:
+            self.weight += weight(inode) - had
         inode.ctime = time.time_ns()
         self._record(inode)
 
@@ -219,6 +226,7 @@ class Tree(Contents):
     def _enter(self, directory: Inode, name: bytes, inode: Inode, linked: bool = False) -> Inode:
         self._check_new(directory, name)
         if not linked:
+            self.weight += weight(inode)
             self.changed[inode.ino] = inode
             if inode.children is not None:
                 owner = self._own(directory)
@@ -235,8 +243,11 @@ class Tree(Contents):
         assert directory.children is not None
         if child is None:
             old: Inode | None = directory.children.pop(name)
+            self.weight -= NAME_WEIGHT + len(name)
         else:
             old = directory.children.get(name)
+            if old is None:
+                self.weight += NAME_WEIGHT + len(name)
             directory.children[name] = child
         if (child is not None and not child.is_leaf) or (old is not None and not old.is_leaf):
             self.shape += 1
@@ -268,6 +279,7 @@ class Tree(Contents):
             self._record(inode)
             return
         if inode.ino >= self.image.next_ino:
+            self.weight -= weight(inode)
             self.changed.pop(inode.ino, None)
         if inode.content is None and inode.children is None:
             self.nameless += 1

@@ -18,6 +18,10 @@ from pycontain.unionfs import records
 from pycontain.unionfs.image import MAX_LINKS, ImageTree
 from pycontain.unionfs.inode import Inode
 
+INODE_WEIGHT, NAME_WEIGHT = 512, 384  # bytes of our memory, about
+PART = 8  # of the machine's memory that one tree may take
+LEAST_LIMIT = 256 << 20
+
 
 def failure(code: int) -> OSError:
     return OSError(code, os.strerror(code))
@@ -35,6 +39,8 @@ class View:
         self.generation = 0  # grows with every change of a name or of a directory's permissions
         self.shape = 0  # grows with those that decide what leads where: of a directory, of a link
         self._next_ino = image.next_ino
+        self.weight = 0  # bytes of memory that the changes take, about
+        self.most = max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PART, LEAST_LIMIT)
         self._journal: journals.Journal | None = None
         self.files = ""
         if directory is not None:
@@ -51,6 +57,7 @@ class View:
         for record in journals.read(os.path.join(directory, "journal")):
             replay.apply(record)
         tree._next_ino = replay.next_ino
+        tree.weight = sum(weight(inode) + NAME_WEIGHT * inode.nlink for inode in tree.changed.values())
         if journal:
             tree._journal = journals.Journal(os.path.join(directory, "journal"))
         return tree
@@ -126,6 +133,8 @@ class View:
 
     def _new(self, mode: int, uid: int, gid: int) -> Inode:
         self._need_room()
+        if self.weight > self.most:
+            raise failure(errno.ENOSPC)  # inodes are in our memory, which all containers share
         inode = Inode(self._next_ino, mode, uid, gid, time.time_ns())
         self._next_ino += 1
         return inode
@@ -142,3 +151,9 @@ class View:
     def _record(self, inode: Inode) -> None:
         if self._journal is not None:
             self._journal.append(records.of_inode(inode))
+
+
+def weight(inode: Inode) -> int:
+    """What an inode takes, without its names."""
+    attributes = sum(len(name) + len(value) for name, value in inode.xattrs.items()) if inode.xattrs else 0
+    return INODE_WEIGHT + len(inode.target or b"") + attributes

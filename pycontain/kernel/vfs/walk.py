@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 MAX_LINKS = 40
 NAME_MAX = 255
-CACHE_LIMIT = 20000  # paths
-CACHES = 8  # for different identities
+CACHE_LIMIT = 10000  # paths
+CACHES = 4  # for different identities
+REMEMBERED = 512  # bytes of a path: longer ones would take more memory than they save time
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
 
@@ -93,7 +94,7 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     container = task.process.container
     who = task.process.credentials
     mount = base.mount
-    if mount is not container.root_mount or files.root.inode.ino != 2:
+    if mount is not container.root_mount or files.root.inode.ino != 2 or len(path) > REMEMBERED:
         return walk(task, base, path, follow)
     cache = container.names.of(who)
     fs = mount.fs

@@ -309,3 +309,49 @@ def test_files_that_nobody_has_open_are_forgotten(tree: Tree) -> None:
     assert all(tree.by_descriptor(dev, ino) is inode for dev, ino, inode in kept)
     for fd in held.values():
         os.close(fd)
+
+
+def test_what_changes_take_is_counted(tree: Tree, tmp_path: Path) -> None:
+    """Whatever was done, nothing is left of it when all that was made has gone."""
+    start = tree.weight
+    made = tree.mkdir(tree.root, b"made", 0o755, 0, 0)
+    link = tree.symlink(made, b"link", b"x" * 4000, 0, 0)
+    assert tree.weight - start > 4000
+    file = tree.create(made, b"file", 0o644, 0, 0)
+    tree.link(file, made, b"again")
+    tree.set_xattr(file, b"user.a", b"y" * 1000)
+    tree.set_xattr(file, b"user.a", b"z" * 500)
+    tree.set_xattr(link, b"trusted.b", b"")
+    tree.rename(made, b"file", made, b"renamed")
+    tree.rename(made, b"link", made, b"again")
+    tree.rename(made, b"renamed", made, b"again", RENAME_EXCHANGE)
+    refused(errno.EEXIST, tree.mkdir, tree.root, b"made", 0o755, 0, 0)
+    refused(errno.ENAMETOOLONG, tree.mkdir, tree.root, b"m" * 300, 0o755, 0, 0)
+    unnamed, fd = tree.open_unnamed(0o600, 0, 0, os.O_RDWR, True)
+    tree.reach(unnamed, f"/proc/self/fd/{fd}")
+    tree.link(unnamed, made, b"named")
+    os.close(fd)
+    tree.sync()
+    loaded = Tree.load(tree.image, str(tmp_path / "container"))
+    assert abs(loaded.weight - tree.weight) < 5000
+    for name in (b"renamed", b"again", b"named"):
+        tree.unlink(made, name)
+    tree.rmdir(tree.root, b"made")
+    assert tree.weight == start
+
+
+def test_inodes_do_not_take_all_memory(tree: Tree) -> None:
+    tree.most = tree.weight + 100_000
+    file = tree.create(tree.root, b"file", 0o644, 0, 0)
+    made = 0
+    with pytest.raises(OSError, match="No space"):
+        while made < 1000:
+            tree.symlink(tree.root, b"%d" % made, b"x" * 4000, 0, 0)
+            made += 1
+    assert 10 < made < 50
+    refused(errno.ENOSPC, tree.mkdir, tree.root, b"directory", 0o755, 0, 0)
+    refused(errno.ENOSPC, tree.set_xattr, file, b"user.a", b"y" * 10000)
+    refused(errno.ENOSPC, tree.link, file, tree.root, b"again")
+    tree.unlink(tree.root, b"0")
+    tree.unlink(tree.root, b"1")
+    tree.symlink(tree.root, b"0", b"target", 0, 0)
