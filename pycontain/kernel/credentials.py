@@ -124,6 +124,7 @@ class Credentials:
     sgid: int = 0
     fsgid: int = 0
     groups: frozenset[int] = frozenset()
+    repeated: tuple[int, ...] = ()  # all of them in order, where setgroups(2) was given one twice
     permitted: int = 0
     effective: int = 0
     inheritable: int = 0
@@ -137,10 +138,13 @@ class Credentials:
     def login(cls, uid: int, gid: int, groups: frozenset[int], bounding: int) -> Credentials:
         """The first process of a container run as this user: only root starts with capabilities."""
         held = bounding if uid == 0 else 0
-        return cls(uid, uid, uid, uid, gid, gid, gid, gid, groups, held, held, 0, bounding)
+        return cls(uid, uid, uid, uid, gid, gid, gid, gid, groups, (), held, held, 0, bounding)
 
     def has(self, capability: int) -> bool:
         return bool(self.effective >> capability & 1)
+
+    def listed_groups(self) -> list[int]:
+        return list(self.repeated or sorted(self.groups))
 
     def in_group(self, gid: int) -> bool:
         return gid == self.fsgid or gid in self.groups

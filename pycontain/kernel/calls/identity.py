@@ -143,7 +143,7 @@ def sys_setfsgid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_getgroups(task: Task, a: tuple[int, ...]) -> int:
-    groups = sorted(task.process.credentials.groups)
+    groups = task.process.credentials.listed_groups()
     size = signed(a[0])
     if size < 0 or 0 < size < len(groups):
         fail(errno.EINVAL)
@@ -160,7 +160,9 @@ def sys_setgroups(task: Task, a: tuple[int, ...]) -> int:
     if size > NGROUPS_MAX:
         fail(errno.EINVAL)
     groups = struct.unpack(f"<{size}I", task.read(a[1], 4 * size)) if size else ()
-    task.process.credentials = replace(who, groups=frozenset(groups))
+    distinct = frozenset(groups)
+    repeated = tuple(sorted(groups)) if len(distinct) < len(groups) else ()
+    task.process.credentials = replace(who, groups=distinct, repeated=repeated)
     return 0
 
 

@@ -142,7 +142,7 @@ def _status_values(container: Container, process: Process, who: Credentials) -> 
         b"TracerPid": b"0",
         b"Uid": b"%d\t%d\t%d\t%d" % (who.uid, who.euid, who.suid, who.fsuid),
         b"Gid": b"%d\t%d\t%d\t%d" % (who.gid, who.egid, who.sgid, who.fsgid),
-        b"Groups": b" ".join(b"%d" % g for g in sorted(who.groups)) + b" ",
+        b"Groups": b" ".join(b"%d" % g for g in who.listed_groups()) + b" ",
         b"Umask": b"%04o" % process.files.umask,
         b"CapInh": b"%016x" % who.inheritable,
         b"CapPrm": b"%016x" % who.permitted,
