@@ -19,6 +19,12 @@ NATIVE = object()  # the host kernel carries the call out itself; only where no 
 
 BLOCKING = object()  # the same, and it may wait there: a signal ends that as the host has it
 
+
+
+class Later(Exception):
+    """The same as LATER, from within a call that has not done anything yet."""
+
+
 SyscallFunction = Callable[[Any, tuple[int, ...]], Any]
 
 

@@ -47,6 +47,7 @@ class Contents(View):
         self.open_elsewhere: Callable[[], set[tuple[int, int]]] | None = (
             None  # (st_dev, st_ino) of what is open
         )
+        self._copied: set[int] = set()  # files of the image whose bytes have been copied, see copy_aside()
         self._linkable: set[int] = set()  # files made without a name that may still get one
 
     def open(self, inode: Inode, flags: int) -> int:
@@ -243,11 +244,13 @@ class Contents(View):
         finally:
             os.close(file)
 
-    def _copy_up(self, inode: Inode, keep: bool) -> None:
-        """Give a regular file of the image its own bytes; keep: with what it holds now."""
-        self._need_room()
-        target = f"{self.files}/{inode.ino}"
-        out = os.open(target + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def copy_aside(self, inode: Inode) -> None:
+        """Copy the bytes of a file of the image, for the _copy_up() that follows; another thread may do that."""
+        self._write_copy(inode, f"{self.files}/{inode.ino}+", True)
+        self._copied.add(inode.ino)
+
+    def _write_copy(self, inode: Inode, path: str, keep: bool) -> None:
+        out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if keep and inode.size:
                 source = self._open_lower(inode, os.O_RDONLY | os.O_CLOEXEC)
@@ -257,11 +260,24 @@ class Contents(View):
                     os.close(source)
             os.utime(out, ns=(inode.atime, inode.mtime))
         except BaseException:
-            os.unlink(target + "~")
+            os.unlink(path)
             raise
         finally:
             os.close(out)
-        os.rename(target + "~", target)
+
+    def _copy_up(self, inode: Inode, keep: bool) -> None:
+        """Give a regular file of the image its own bytes; keep: with what it holds now."""
+        self._need_room()
+        target = f"{self.files}/{inode.ino}"
+        if inode.ino in self._copied:
+            self._copied.discard(inode.ino)
+            os.rename(target + "+", target)
+            os.utime(target, ns=(inode.atime, inode.mtime))
+            if not keep:
+                os.truncate(target, 0)
+        else:
+            self._write_copy(inode, target + "~", keep)
+            os.rename(target + "~", target)
         inode = self._own(inode)
         inode.content = None
         self._record(inode)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.unionfs.copying import copy_bytes
 from pycontain.unionfs.inode import Inode, Stat
 
@@ -226,7 +227,9 @@ class OverlayFs(Filesystem):
     def _copy_bytes(self, source: Node, target: Node, task: Any) -> None:
         out = target.mount.fs.open(target.inode, os.O_WRONLY, task)
         try:
-            read = source.mount.fs.open(source.inode, os.O_RDONLY, task)
+            fs = source.mount.fs
+            # a file has been made already, so this is no place to come again
+            read = fs.open(source.inode, os.O_RDONLY) if isinstance(fs, UnionFs) else fs.open(source.inode, os.O_RDONLY, task)
             try:
                 copy_bytes(read, out)
             finally:

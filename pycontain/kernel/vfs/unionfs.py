@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
 from pycontain.kernel.vfs.filesystem import Filesystem, Listing, MakeListing
+from pycontain.kernel.vfs.preparation import Preparations, in_a_thread
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pycontain.kernel.task import Task
 
+LARGE = 16 << 20  # bytes of a file that are copied in a thread
 OVERLAYFS_MAGIC, TMPFS_MAGIC = 0x794C7630, 0x01021994
 
 
@@ -27,6 +30,7 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
 
     def __init__(self, image: ImageTree, directory: str | None, *, journal: bool = False) -> None:
         Tree.__init__(self, image, directory, journal=journal)
+        self.preparations = Preparations()
         self.dev = os.makedev(0, 44)
         self.type = "overlay"
         self.magic = OVERLAYFS_MAGIC
@@ -61,7 +65,35 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
         return found
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
+        if inode.size >= LARGE and task is not None and task.tid:
+            self._prepare(self.current(inode), flags)
         return Tree.open(self, inode, flags)
+
+    def _prepare(self, inode: Inode, flags: int) -> None:
+        """Have the bytes of a large file of the image where they are needed. Raises Later until they are."""
+        content, ino = inode.content, inode.ino
+        if content is None or not stat.S_ISREG(inode.mode) or flags & os.O_TRUNC:
+            return
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            if ino not in self._copied:
+                self.preparations.need(ino, lambda: self.copy_aside(inode))
+        elif isinstance(content, tuple):
+            layer, number = content
+            self.preparations.need(content, lambda: layer.materialise(number))
+
+    def truncate(self, inode: Inode, size: int) -> None:
+        if inode.size >= LARGE and size:
+            self._prepare(self.current(inode), os.O_WRONLY)
+        Tree.truncate(self, inode, size)
+
+    def _discard(self, path: str) -> None:
+        """What takes long is not the name's removal but the freeing of the bytes, when nobody has them open."""
+        if os.stat(path).st_blocks * 512 < LARGE:
+            os.unlink(path)
+            return
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        os.unlink(path)
+        in_a_thread(partial(os.close, fd))
 
     def bind(self, inode: Inode, new: socket) -> None:
         directory = os.open(self.files, os.O_PATH | os.O_CLOEXEC)  # our path may be too long for an address

@@ -27,6 +27,7 @@ from pycontain.platforms.base import (
     LATER,
     NATIVE,
     Call,
+    Later,
     Launch,
     Listener,
     Program,
@@ -197,6 +198,8 @@ class TrapPlatform:
             value = function(traced.task, args)
         except OSError as error:
             value = -(error.errno or errno.EIO)
+        except Later:
+            value = LATER
         except Exception as error:  # a bug of ours fails one call, never the kernel
             self.kernel.failed(traced.task, self._names[number], error)
             value = -errno.EIO
