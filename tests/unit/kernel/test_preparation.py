@@ -1,0 +1,99 @@
+"""Large files: the call comes again until a thread has copied them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from kernel_world import KernelWorld
+
+from pycontain.kernel.vfs import unionfs
+from pycontain.kernel.vfs.preparation import Preparations
+from pycontain.platforms.base import Later
+
+TEXT = b"a/b/f"  # what the world's files hold: their own path
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unionfs, "LARGE", 1)
+
+
+def patiently(function: Callable[[], object]) -> tuple[object, int]:
+    """(result, how often it was told to come again)."""
+    deadline = time.monotonic() + 10
+    for times in range(1_000_000):
+        try:
+            return function(), times
+        except Later:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    raise AssertionError
+
+
+def opened(world: KernelWorld, flags: int) -> tuple[bytes, int]:
+    fs = world.container.root_fs
+    inode = fs.walk(b"/a/b/f")
+    fd, times = patiently(lambda: fs.open(inode, flags, world.task))
+    assert isinstance(fd, int)
+    try:
+        return os.read(fd, 100), times
+    finally:
+        os.close(fd)
+
+
+def test_the_first_open_comes_again(world: KernelWorld) -> None:
+    text, times = opened(world, os.O_RDONLY)
+    assert text == TEXT and times > 0
+    assert opened(world, os.O_RDONLY) == (TEXT, 0)
+
+
+def test_the_first_write_comes_again(world: KernelWorld) -> None:
+    text, times = opened(world, os.O_RDWR)
+    assert text == TEXT and times > 0
+    assert opened(world, os.O_RDWR) == (TEXT, 0)
+    fs = world.container.root_fs
+    assert os.listdir(fs.files) == [str(fs.walk(b"/a/b/f").ino)]
+
+
+def test_what_is_not_kept_is_not_copied(world: KernelWorld) -> None:
+    assert opened(world, os.O_RDWR | os.O_TRUNC) == (b"", 0)
+
+
+def test_truncate_comes_again(world: KernelWorld) -> None:
+    fs = world.container.root_fs
+    _, times = patiently(lambda: fs.truncate(fs.walk(b"/a/b/f"), 3))
+    assert times > 0
+    assert opened(world, os.O_RDONLY) == (TEXT[:3], 0)
+
+
+def test_a_copy_that_somebody_made_superfluous(world: KernelWorld) -> None:
+    fs = world.container.root_fs
+    with pytest.raises(Later):
+        fs.open(fs.walk(b"/a/b/f"), os.O_RDWR, world.task)
+    assert opened(world, os.O_RDWR | os.O_TRUNC)[0] == b""
+    assert opened(world, os.O_RDWR)[0] == b""
+
+
+def test_what_is_removed_is_open_still(world: KernelWorld) -> None:
+    fs = world.container.root_fs
+    inode = fs.walk(b"/a/b/f")
+    fd, _ = patiently(lambda: fs.open(inode, os.O_RDWR, world.task))
+    assert isinstance(fd, int)
+    fs.unlink(fs.walk(b"/a/b"), b"f")
+    assert os.read(fd, 100) == TEXT and os.fstat(fd).st_nlink == 0
+    os.close(fd)
+    assert os.listdir(fs.files) == []
+
+
+def test_a_failure_is_the_callers() -> None:
+    preparations = Preparations()
+
+    def fail() -> None:
+        raise OSError(28, "full")
+
+    for _ in range(2):  # and the next one tries again
+        with pytest.raises(OSError, match="full"):
+            patiently(lambda: preparations.need("key", fail))
