@@ -29,6 +29,8 @@ def commit(
     found = find(engine, container)
     reference = Reference.parse(repository) if repository else None
     kernel = engine.running_kernel()
+    # a machine that stands still could not tell what has changed in it
+    pause = pause and not found.spec.get("runtime")
     paused = kernel if pause and kernel is not None and is_running(engine, found) else None
     if paused is not None:
         paused.pause(found.id)

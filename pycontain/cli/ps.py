@@ -14,6 +14,7 @@ from pycontain.cli.units import age, size
 from pycontain.engine.clock import parse_time
 from pycontain.engine.containers import Container, all_containers
 from pycontain.engine.engine import Engine
+from pycontain.engine.ports import published
 from pycontain.engine.prune import disk_use
 from pycontain.engine.state import State, live_containers, state_of
 
@@ -93,7 +94,7 @@ def row(
         "Mounts": ",".join(mounts),
         "Names": container.name,
         "Networks": record["HostConfig"]["NetworkMode"],
-        "Ports": "",
+        "Ports": ", ".join(f"{p.host}->{p.name}" for p in published(container)) if state.is_running else "",
         "RunningFor": age(time.time() - created / 1e9) + " ago",
         "Size": size(disk_use(container)) if sizes else "0B",
         "State": state.status,

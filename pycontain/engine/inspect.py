@@ -8,6 +8,7 @@ from typing import Any
 from pycontain.engine import clock
 from pycontain.engine.containers import Container
 from pycontain.engine.engine import Engine
+from pycontain.engine.ports import described, published
 from pycontain.engine.state import State, live_containers, state_of
 from pycontain.store.images import Image
 
@@ -58,7 +59,10 @@ def describe_container(engine: Engine, container: Container, state: State | None
             for mount in mounts
         ],
         "Config": record["Config"],
-        "NetworkSettings": {"Ports": {}, "Networks": {record["HostConfig"]["NetworkMode"]: {}}},
+        "NetworkSettings": {
+            "Ports": described(published(container)) if state.is_running else {},
+            "Networks": {record["HostConfig"]["NetworkMode"]: {}},
+        },
     }
 
 

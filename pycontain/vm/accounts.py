@@ -27,7 +27,7 @@ def resolve(user: str, more: list[str], passwd: bytes, group: bytes) -> Account:
         row = next((r for r in users if r[2] == wanted.encode()), None)
         uid = int(wanted)
     elif row is None:
-        raise ContainerError(f"find user {name}: /etc/passwd of the image does not have it")
+        raise ContainerError(f"run as {name}: no such user in the image's /etc/passwd")
     else:
         uid = _number(row[2])
     gid = _number(row[3]) if row is not None else 0
@@ -47,7 +47,7 @@ def _group(name: str, groups: list[list[bytes]]) -> int:
         return _number(found[2])
     if _is_number(name):
         return int(name)
-    raise ContainerError(f"find group {name}: /etc/group of the image does not have it")
+    raise ContainerError(f"run with group {name}: no such group in the image's /etc/group")
 
 
 def _is_number(text: str) -> bool:

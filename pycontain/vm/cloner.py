@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 from typing import Any
 
+from pycontain.errors import MachineError
 from pycontain.vm import accel, qemu
 from pycontain.vm import template as templates
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
 from pycontain.vm.process import Process
 
+_REFUSED = re.compile(r"host forwarding rule '(tcp|udp):([^:]*):(\d+)-")
 SMALLEST = 96
 """MiB with which the kernel boots."""
 
@@ -60,8 +64,22 @@ class Cloner:
         process = Process(program.path, described, os.path.join(place, "qemu.log"))
         try:
             await asyncio.to_thread(process.load, os.path.join(found.directory, "state"))
-        except BaseException:
+        except BaseException as error:
             process.control.close()
             process.kill()
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, MachineError):
+                _explain(error)
             raise
         return Machine(process, found.signals)
+
+
+def _explain(error: MachineError) -> None:
+    """MachineError for what QEMU says that is not about it. The host's ports are taken by QEMU itself."""
+    refused = _REFUSED.search(f"{error.message} {error.hint}")
+    if refused:
+        protocol, address, port = refused.groups()
+        raise MachineError(
+            f"publish {address or '0.0.0.0'}:{port}/{protocol}: the port cannot be had",
+            hint="somebody has it already (ss -lnp), or it is below 1024 and not ours to take",
+        ) from None

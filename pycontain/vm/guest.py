@@ -79,6 +79,8 @@ def _share_agent(script: Script) -> None:
     in_child = table.jump(agent.IF_ZERO, forked.plus(0))
     in_parent = table.jump(agent.IF_ZERO, table.constant(0))
     table.land(in_child)
+    # a program that takes all memory is to be killed itself, not who serves its files
+    script.write_file(b"/proc/self/oom_score_adj", b"-1000")
     table.call("dup3", opened, agent.CONTROL, O_CLOEXEC)
     table.call("close", opened)
     table.operation(agent.END, 0, 0)
@@ -158,7 +160,7 @@ def awake(script: Script, hostname: bytes | None) -> None:
         script.must("set the host name", "sethostname", table.data(hostname), len(hostname))
 
 
-def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, bytes]]:
+def mount_root(script: Script, disk: bytes) -> list[tuple[int, bytes]]:
     """The image (erofs on the device `disk`) below a writable layer in memory. Returns what was made for mounts that
     the image lacks: indices of results, and paths."""
     script.mount("mount the image", disk, b"/c/lower", b"erofs", MS_RDONLY)
@@ -168,18 +170,13 @@ def mount_root(script: Script, read_only: bool, disk: bytes) -> list[tuple[int, 
         + b",workdir=/c/rw/work,index=off,metacopy=off,redirect_dir=off"
     )
     script.mount("mount the root", b"overlay", ROOT, b"overlay", 0, options)
-    made = move_system_mounts(script)
-    if read_only:
-        script.must(
-            "make the root read-only",
-            "mount",
-            0,
-            script.table.text(ROOT),
-            0,
-            MS_REMOUNT | MS_BIND | MS_RDONLY,
-            0,
-        )
-    return made
+    return move_system_mounts(script)
+
+
+def seal_root(script: Script) -> None:
+    """The container's root is read-only from now on; what is mounted in it stays as it is."""
+    root = script.table.text(ROOT)
+    script.must("make the root read-only", "mount", 0, root, 0, MS_REMOUNT | MS_BIND | MS_RDONLY, 0)
 
 
 def move_system_mounts(script: Script) -> list[tuple[int, bytes]]:

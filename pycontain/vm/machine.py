@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from pycontain.errors import CannotRun, MachineError, ProgramNotFound
+from pycontain.errors import MachineError
 from pycontain.vm import accounts, guest
 from pycontain.vm.channel import Channel
 from pycontain.vm.polling import CHUNK, poll, seen
@@ -20,7 +20,7 @@ from pycontain.vm.process import MachineProcess
 from pycontain.vm.script import Script
 from pycontain.vm.serving import Serving
 from pycontain.vm.session import INPUT_LIMIT, Session
-from pycontain.vm.start import Start
+from pycontain.vm.start import DEFAULT_PATH, Start
 from pycontain.vm.table import Reply, Table
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RESIZE_INTERVAL = 0.1
 """Seconds between two looks at the size of a client's terminal."""
-DEFAULT_PATH = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machine:
@@ -126,8 +125,7 @@ class Machine:
             for name in ("master", "stdin", "stdout", "stderr"):
                 if (fd := start.number(reply, name)) >= 0:
                     self.closing.append(fd)
-            kind = ProgramNotFound if failure[0] == 127 else CannotRun
-            raise kind(failure[1])
+            raise failure
         if session.terminal:
             master = start.number(reply, "master")
             session.outputs[master] = 1
@@ -278,7 +276,7 @@ class Machine:
 def _environment(spec: dict[str, Any], home: bytes, hostname: bytes) -> list[bytes]:
     given = [os.fsencode(item) for item in spec.get("env") or []]
     names = {item.partition(b"=")[0] for item in given}
-    out = [] if b"PATH" in names else [DEFAULT_PATH]
+    out = [] if b"PATH" in names else [b"PATH=" + DEFAULT_PATH]
     if b"HOSTNAME" not in names:
         out.append(b"HOSTNAME=" + hostname)
     if spec.get("terminal") and b"TERM" not in names:

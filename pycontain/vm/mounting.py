@@ -21,7 +21,7 @@ async def set_up(machine: Machine, spec: dict[str, Any]) -> None:
     machine.hostname = os.fsencode(spec.get("hostname") or "")
     script = Script()
     guest.awake(script, machine.hostname)
-    made = guest.mount_root(script, bool(spec.get("read_only")), machine.disk)
+    made = guest.mount_root(script, machine.disk)
     script.collect("pread64", guest.open_inside(script, b"etc/machine-id", 0), BUFFER, 64, 0, most=64)
     guest.read_accounts(script)
     reply = await machine.run(script)
@@ -38,6 +38,10 @@ async def set_up(machine: Machine, spec: dict[str, Any]) -> None:
     await _mount_shares(
         machine, [m for _, m in mounts if m["type"] != "tmpfs" and os.path.isdir(m["source"])]
     )
+    if spec.get("read_only"):  # only now: what mounts needed has been made
+        script = Script()
+        guest.seal_root(script)
+        await machine.run(script)
 
 
 async def _mount_shares(machine: Machine, mounts: list[dict[str, Any]]) -> None:

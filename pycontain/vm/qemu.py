@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pycontain.errors import MachineError
 
 PROGRAM = "qemu-system-x86_64"
-HINT = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU; `pycontain vm check` says more"
+REMEDY = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU"
+HINT = f"{REMEDY}; `pycontain vm check` says more"
 CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
 """In QEMU: the agent's port, the machine protocol, the port of the agent that serves shares, a template's memory."""
 BOOT_CODE, CLONE_CODE = 64, 16

@@ -33,7 +33,7 @@ def check(root: str) -> list[Finding]:
         program = qemu.find()
         found.append(Finding(True, "QEMU", f"{program.version}, {program.path} ({program.source})"))
     except PycontainError as error:
-        found.append(Finding(False, "QEMU", str(error)))
+        found.append(Finding(False, "QEMU", f"{error.message.removeprefix('find QEMU: ')} ({qemu.REMEDY})"))
     try:
         kernel = guest_kernel.find(home)
         found.append(Finding(True, "guest kernel", f"{kernel.release}, {kernel.image} ({kernel.source})"))

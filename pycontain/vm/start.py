@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Sequence
 
+from pycontain.errors import CannotRun, ContainerError, ProgramNotFound, PycontainError
 from pycontain.vm import agent
 from pycontain.vm.guest import (
     MS_BIND,
@@ -25,6 +26,7 @@ from pycontain.vm.guest import (
 from pycontain.vm.script import Script
 from pycontain.vm.table import BUFFER, Ref, Reply, Row
 
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE_VM, CLONE_VFORK, CLONE_NEWNS, CLONE_NEWPID = 0x100, 0x4000, 0x20000, 0x20000000
 READ_ONLY_PATHS = (b"/proc/bus", b"/proc/fs", b"/proc/irq", b"/proc/sys", b"/proc/sysrq-trigger")
 CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
@@ -55,7 +57,7 @@ class Start:
         descriptors of the namespaces to join (pid first). confined: with Docker's capabilities only, and what /proc
         offers for tuning the kernel is read-only."""
         self.script = Script()
-        self._args = args
+        self._args, self._env, self._cwd = args, env, cwd
         self.terminal = terminal
         self._confined = confined
         s, t = self.script, self.script.table
@@ -171,27 +173,36 @@ class Start:
         index = self._indices.get(name)
         return -1 if index is None else reply.results[index]
 
-    def failure(self, data: bytes) -> tuple[int, str] | None:
-        """126 or 127, and why, where the program could not be executed. data: from the descriptor "status"."""
+    def failure(self, data: bytes) -> PycontainError | None:
+        """Why the program could not be executed, if it could not. data: from the descriptor "status"."""
         if not data:
             return None
         results = struct.unpack(f"<{len(data) // 8}q", data[: len(data) // 8 * 8])
         program = os.fsdecode(self._args[0])
         if results[0] < 0:
-            return 126, f"enter the working directory: {os.strerror(-results[0])}"
+            return ContainerError(f"working directory {os.fsdecode(self._cwd)}: {_reason(-results[0])}")
         codes = [-result for result in results[1:] if result < 0]
         worst = next((code for code in codes if code not in (errno.ENOENT, errno.ENOTDIR)), None)
-        if worst is None:
-            return 127, f"exec {program}: it is not there" + ("" if b"/" in self._args[0] else " in $PATH")
-        return 126, f"exec {program}: {os.strerror(worst)}"
+        if worst is not None:
+            return CannotRun(f"run {program}: {_reason(worst)}")
+        if b"/" in self._args[0]:
+            return ProgramNotFound(f"run {program}: no such file or directory in the image")
+        path = os.fsdecode(_search_path(self._env))
+        return ProgramNotFound(f"run {program}: executable file not found in $PATH", hint=f"PATH={path}")
+
+
+def _reason(code: int) -> str:
+    text = os.strerror(code)
+    return text[0].lower() + text[1:]
+
+
+def _search_path(env: Sequence[bytes]) -> bytes:
+    return next((item[5:] for item in reversed(env) if item.startswith(b"PATH=")), DEFAULT_PATH)
 
 
 def _paths(program: bytes, env: Sequence[bytes], cwd: bytes) -> list[bytes]:
     """What execve is asked to try, as execvp would."""
     if b"/" in program:
         return [program]
-    path = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    for item in env:
-        if item.startswith(b"PATH="):
-            path = item[5:]
+    path = _search_path(env)
     return [(part or b".") + b"/" + program for part in path.split(b":")][:60] or [program]

@@ -44,6 +44,8 @@ from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
+UNUSED = 30 * 86400
+"""Seconds after which a template that no machine was made of is removed."""
 FORMAT = 8
 DISK_SIZE = 1 << 40
 """Bytes of the template's disk, almost all of it a hole. Its driver keeps that size; a clone's disk is shorter, and
@@ -85,7 +87,9 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
     path = os.path.join(directory(root, "templates"), key)
     found = _load(path)
     if found is not None:
+        os.utime(path)
         return found
+    await asyncio.to_thread(_clean, os.path.dirname(path))
     image = kernel.image
     if program.pvh:
         image = await asyncio.to_thread(vmlinux.ensure, image, os.path.join(home, "unpacked"))
@@ -97,9 +101,25 @@ async def obtain(root: str, program: qemu.Qemu, accel: str, memory: int, cpus: i
         try:
             return await _boot(path, key, program, kernel, boot, accel, memory, cpus, whole_modules=True)
         except MachineError as error:
+            hint = error.hint
+            if accel == "kvm":
+                hint = f"{hint}; --vm-accel tcg does without KVM"
             raise MachineError(
-                f"boot a template: {error.message}; so did the first try: {first.message}", hint=error.hint
-            )
+                f"boot a template: {error.message}; so did the first try: {first.message}", hint=hint
+            ) from None
+
+
+def _clean(templates: str) -> None:
+    """Remove what a server left that was killed during a boot, and templates that nobody has used for long: those of
+    another kernel, QEMU or version of ours. Machines that run from one keep what they need."""
+    for name in os.listdir(templates):
+        path = os.path.join(templates, name)
+        try:
+            unused = time.time() - os.stat(path).st_mtime
+        except FileNotFoundError:
+            continue
+        if unused > (BOOT_DEADLINE * 10 if name.endswith("~") else UNUSED):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _code() -> str:
@@ -218,7 +238,7 @@ def _write_disk(path: str, scratch: str) -> None:
 async def _warm_up(channel: Channel, signals: int) -> None:
     """Start a container once: what a kernel does only the first time is in the template then."""
     script = Script()
-    guest.mount_root(script, False, b"/dev/vda")
+    guest.mount_root(script, b"/dev/vda")
     reply = await channel.exchange(script.table)
     script.check(reply)
     start = Start(

@@ -41,9 +41,12 @@ def _rows(pc: Pycontain, rounds: int, starts: int) -> list[Row]:
 
     pc.vm("--rm", "box", "true", check=True)
     found = [seconds("template boot", median(_boot(pc) for _ in range(rounds)), 1.5)]
-    times: dict[str, list[float]] = {"run": [], "parallel": [], "snapshot": [], "restore": []}
+    two = ("--rm", "--cpus", "2", "box", "true")
+    pc.vm(*two, check=True)
+    times: dict[str, list[float]] = {"run": [], "two": [], "parallel": [], "snapshot": [], "restore": []}
     for number in range(rounds):
         times["run"].append(timed(lambda: pc.vm("--rm", "box", "true", check=True)))
+        times["two"].append(timed(lambda: pc.vm(*two, check=True)))
         times["parallel"].append(timed(lambda: _parallel(pc)))
         pc.vm("-d", "--name", "kept", "box", "sleep", "1000", check=True)
         tag = f"s{number}"
@@ -53,6 +56,7 @@ def _rows(pc: Pycontain, rounds: int, starts: int) -> list[Row]:
         pc("vm", "rm", tag, check=True)
     found += [
         seconds("run --runtime vm IMAGE true", median(times["run"]), 0.45),
+        seconds("the same with --cpus 2", median(times["two"]), 0.6),
         seconds(f"{CLONES} clones in parallel, one command each", median(times["parallel"]), 1.5),
         seconds("snapshot of a running 128 MB machine", median(times["snapshot"]), 0.4),
         seconds("clone of that snapshot to a command's output", median(times["restore"]), 0.5),

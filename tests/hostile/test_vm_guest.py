@@ -182,3 +182,43 @@ def test_a_machine_that_stands_still(pc: Pycontain) -> None:
     assert time.monotonic() - begun < 40
     until(lambda: not pc.machines())
     pc("rm", "-f", "still", check=True)
+
+
+@pytest.mark.vm
+def test_a_guest_that_takes_all_its_memory(pc: Pycontain, tmp_path: Path) -> None:
+    """Its kernel kills the program, and neither of the agents: the share is still served."""
+    (tmp_path / "file").write_text("still served\n")
+    script = "for n in 1 2; do busybox tail /dev/zero; echo $?; done; cat /s/file"
+    done = pc.vm("--rm", "-v", f"{tmp_path}:/s", "box", "sh", "-c", script, timeout=180)
+    assert (done.returncode, done.stdout) == (0, b"137\n137\nstill served\n"), done.stderr
+
+
+@pytest.mark.vm
+def test_a_guest_that_starts_programs_without_end(pc: Pycontain) -> None:
+    """It may come to a standstill, but it can be removed, and others do not notice."""
+    pc.vm("-d", "--name", "bomb", "box", "sh", "-c", "while :; do sleep 1000 & done", check=True)
+    time.sleep(3)
+    assert pc.vm("--rm", "box", "echo", "here").stdout == b"here\n"
+    pc("rm", "-f", "bomb", check=True)
+    until(lambda: not pc.machines())
+
+
+@pytest.mark.vm
+def test_nothing_is_left_when_the_server_is_killed_during_a_boot(tmp_path: Path) -> None:
+    skip_without_machines()
+    other = Pycontain(tmp_path / "other")
+    try:
+        argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "vm", "box", "true"]
+        process = subprocess.Popen(argv, env=other.env, stderr=subprocess.PIPE)
+        until(other.machines)
+        os.kill(other.server(), signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 125 and errors.startswith(b"pycontain: ") and errors.count(b"\n") == 1
+        until(lambda: not other.machines())
+        (left,) = (other.root / "vm" / "templates").iterdir()
+        os.utime(left, (1, 1))  # long ago
+        assert other.vm("--rm", "box", "echo", "here").stdout == b"here\n"
+        (made,) = (other.root / "vm" / "templates").iterdir()
+        assert made != left and (made / "template.json").exists()
+    finally:
+        other.end()

@@ -70,6 +70,23 @@ def test_environment_user_directory_and_name(pc: Pycontain) -> None:
     assert done.stdout.decode().split() == ["b", "/", "/new/place", "1000", "50", "guest", "guest", "1"]
 
 
+def test_failures_are_told_as_a_containers_are(pc: Pycontain) -> None:
+    """The same line and the same code."""
+    for words in (
+        ["box", "nosuch"],
+        ["box", "/nosuch"],
+        ["-e", "PATH=/bin:/else", "box", "nosuch"],
+        ["-w", "/bin/sh", "box", "true"],
+        ["-u", "ghost", "box", "true"],
+        ["-u", "0:ghost", "box", "true"],
+        ["--read-only", "box", "sh", "-c", "echo > /file"],
+        ["-v", "name:/s", "box", "true"],
+    ):
+        here, there = pc("run", "--rm", *words), pc.vm("--rm", *words)
+        assert here.returncode != 0
+        assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+
+
 def test_input_of_any_size(pc: Pycontain) -> None:
     data = os.urandom(3_000_000)
     assert pc.vm("-i", "--rm", "box", "cat", input=data).stdout == data
@@ -132,6 +149,8 @@ def test_the_life_of_a_machine(pc: Pycontain, tmp_path: Path) -> None:
     pc("cp", "one:/new", str(tmp_path / "out"), check=True)
     assert (tmp_path / "out").read_text() == "x\n"
     assert b"A /new" in pc("diff", "one").stdout
+    pc("commit", "one", "of-a-running-one", check=True)
+    assert pc.vm("--rm", "of-a-running-one", "cat", "/new", "/tmp/in").stdout == b"x\nfrom outside"
     pc("pause", "one", check=True)
     assert b"(Paused)" in pc("ps").stdout
     pc("unpause", "one", check=True)
@@ -207,6 +226,16 @@ def test_a_published_port(pc: Pycontain) -> None:
             return False
 
     until(answers)
+    assert pc("port", "web").stdout == f"80/tcp -> 127.0.0.1:{port}\n".encode()
+    assert pc("port", "web", "80").stdout == f"127.0.0.1:{port}\n".encode()
+    assert pc("port", "web", "81").returncode != 0
+    assert pc("ps", "--format", "{{.Ports}}").stdout == f"127.0.0.1:{port}->80/tcp\n".encode()
+    shown = json.loads(pc("inspect", "web").stdout)[0]["NetworkSettings"]["Ports"]
+    assert shown == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+    done = pc.vm("--rm", "-p", f"127.0.0.1:{port}:80", "box", "true")
+    assert done.returncode == 125 and done.stderr.startswith(
+        f"pycontain: publish 127.0.0.1:{port}/tcp:".encode()
+    )
     pc("rm", "-f", "web", check=True)
 
 
