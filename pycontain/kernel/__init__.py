@@ -2,6 +2,7 @@
 
 control.py    the client's side: what commands import
 __main__.py   the kernel process; server.py, session.py, streams.py: what clients ask of it
+connection.py a client of the kernel's; wire.py: the socket of any client, of this server or of the machines'
 kernel.py     containers, tasks, life-cycle; container.py, task.py, credentials.py
 table.py      every system call and what happens to it; calls/ the functions
 vfs/          mounts, path resolution, file systems
