@@ -28,6 +28,7 @@ from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
 from pycontain.kernel.vfs.overlayfs import OverlayFs
 from pycontain.kernel.vfs.proctext import host_file
+from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.kernel.vfs.walk import NameCaches, path_of
 from pycontain.unionfs.inode import Stat
@@ -87,6 +88,16 @@ class Container:
         self.handles = HandlePool(kernel.handle_directory, number)
         self.locks = FileLocks(kernel, self.processes)
         self.ipc = IpcRegister(os.path.join(directory, "ipc"))
+
+    def close(self) -> None:
+        """Nothing of it runs any more: give back what it has of the host."""
+        for part in (
+            self.root_fs, self.ipc, self.watches, self.datagrams, self.locks, self.handles, self.devpts, self.live,
+        ):  # fmt: skip
+            part.close()
+        for mount in self.mounts:
+            if isinstance(mount.fs, SizedTmpfs | HostFs):
+                mount.fs.close()
 
     # -- holding everything still
 

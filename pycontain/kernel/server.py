@@ -23,9 +23,7 @@ from pycontain.kernel.kernel import Kernel
 from pycontain.kernel.session import Session
 from pycontain.kernel.streams import Log
 from pycontain.kernel.task import Process
-from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.proctext import host_file
-from pycontain.kernel.vfs.sizedtmpfs import SizedTmpfs
 
 SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journal
 
@@ -364,17 +362,7 @@ class Server:
         self._ended += 1
         self.running.pop(container.id, None)
         self.kernel.containers.pop(container.id, None)
-        container.root_fs.close()
-        container.ipc.close()
-        container.watches.close()
-        container.datagrams.close()
-        container.locks.close()
-        container.handles.close()
-        container.devpts.close()
-        container.live.close()
-        for mount in container.mounts:
-            if isinstance(mount.fs, SizedTmpfs | HostFs):
-                mount.fs.close()
+        container.close()
         if running.log is not None:
             running.log.close()
         if container.limits.cgroup is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from pycontain.kernel import setup
@@ -107,6 +107,7 @@ class KernelWorld:
     def __init__(self, directory: str, entries: list[Entry]) -> None:
         self.platform = FakePlatform()
         self.memories: list[Memory] = []
+        self.tasks: list[Task] = []
         layer = EntryLayer(entries, directory)
         self.kernel = Kernel(directory, lambda diff_id: layer, lambda kernel: self.platform)  # type: ignore[arg-type, return-value]
         spec = {"layers": [layer.diff_id], "directory": f"{directory}/container", "id": "c" * 64}
@@ -124,6 +125,7 @@ class KernelWorld:
         task = self.kernel.new_process(self.container, who)
         task.io = Memory()
         self.memories.append(task.io)
+        self.tasks.append(task)
         self.kernel.adopt(task, os.getpid())
         return task
 
@@ -152,9 +154,7 @@ class KernelWorld:
         self.platform.close()
         for memory in self.memories:
             os.close(memory.fd)
-        self.container.root_fs.close()
-        for name in ("handles", "devpts", "watches", "ipc"):
-            closing: Callable[[], None] | None = getattr(getattr(self.container, name, None), "close", None)
-            if closing is not None:
-                closing()
+        for task in self.tasks:
+            self.kernel.tables.close(task)
+        self.container.close()
         self.kernel.loop.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,13 +38,19 @@ def failed(error: Exception) -> None:
     raise error
 
 
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop(failed)
+    yield made
+    made.close()
+
+
 def run(loop: Loop, seconds: float) -> None:
     loop.later(seconds, loop.stop)
     loop.run()
 
 
-def test_who_takes_long_waits_for_the_others() -> None:
-    loop = Loop(failed)
+def test_who_takes_long_waits_for_the_others(loop: Loop) -> None:
     quick, slow = Source(loop, 0.0), Source(loop, 0.02)
     run(loop, 1.0)
     assert slow.events > 2
@@ -52,8 +59,7 @@ def test_who_takes_long_waits_for_the_others() -> None:
     slow.close()
 
 
-def test_nobody_waits_for_those_who_want_nothing() -> None:
-    loop = Loop(failed)
+def test_nobody_waits_for_those_who_want_nothing(loop: Loop) -> None:
     slow = Source(loop, 2 * LEAST_PAUSE)
     spent = time.thread_time()
     run(loop, 0.5)
@@ -62,8 +68,7 @@ def test_nobody_waits_for_those_who_want_nothing() -> None:
     slow.close()
 
 
-def test_a_timer_that_comes_again_at_once_lets_events_through() -> None:
-    loop = Loop(failed)
+def test_a_timer_that_comes_again_at_once_lets_events_through(loop: Loop) -> None:
     source = Source(loop, 0.0)
 
     def again() -> None:
@@ -93,3 +98,4 @@ def test_a_failing_handler_ends_nothing(watched: bool) -> None:
     assert failures and good.events and slow.events
     for source in (good, slow, bad):
         source.close()
+    loop.close()
