@@ -737,9 +737,9 @@ def _submit(context: int, *requests: tuple[int, int, object, int, int]) -> list[
         keep.append(block)
         blocks.append(ctypes.addressof(block))
     pointers = (ctypes.c_void_p * len(blocks))(*blocks)
-    submitted = raw("io_submit", ctypes.c_ulong(context), ctypes.c_long(len(blocks)), pointers)
+    submitted = raw("io_submit", context, len(blocks), pointers)
     events = ctypes.create_string_buffer(32 * len(blocks))
-    done = raw("io_getevents", ctypes.c_ulong(context), ctypes.c_long(submitted), ctypes.c_long(submitted), events, None)
+    done = raw("io_getevents", context, submitted, submitted, events, None)
     found = [struct.unpack_from("<QQqq", events, 32 * n) for n in range(done)]
     return sorted((f[0], f[2]) for f in found)
 
@@ -747,35 +747,32 @@ def _submit(context: int, *requests: tuple[int, int, object, int, int]) -> list[
 @case
 def asynchronous_io() -> None:
     """io_setup and what follows, without libaio."""
-    import struct
-
     pread, pwrite, fsync, fdsync, poll = 0, 1, 2, 3, 5
     put("f", b"0123456789")
     fd, ro = os.open("f", os.O_RDWR), os.open("/image/plain", os.O_RDONLY)
-    word = ctypes.c_ulong(0)
-    tell("setup", raw, "io_setup", 0, ctypes.byref(word))
+    words = (ctypes.c_ulong * 1)(0)
+    tell("setup", raw, "io_setup", 0, words)
     tell("setup", raw, "io_setup", 8, None)
-    tell("setup", raw, "io_setup", 8, ctypes.byref(word))
-    tell("again in the same place", raw, "io_setup", 8, ctypes.byref(word))
+    tell("setup", raw, "io_setup", 8, words)
+    tell("again in the same place", raw, "io_setup", 8, words)
     one, two, data = (ctypes.create_string_buffer(b) for b in (bytes(8), bytes(8), b"abcdefg"))
-    print(_submit(word.value, (pread, fd, one, 4, 2), (pread, ro, two, 4, 0)), one.raw, two.raw)
-    print(_submit(word.value, (pwrite, fd, data, 3, 8)), get("f"))
-    print(_submit(word.value, (fsync, fd, None, 0, 0), (fdsync, fd, None, 0, 0)))
+    print(_submit(words[0], (pread, fd, one, 4, 2), (pread, ro, two, 4, 0)), one.raw, two.raw)
+    print(_submit(words[0], (pwrite, fd, data, 3, 8)), get("f"))
+    print(_submit(words[0], (fsync, fd, None, 0, 0), (fdsync, fd, None, 0, 0)))
     r, w = os.pipe()
     os.write(w, b"x")
-    print(_submit(word.value, (poll, r, 1, 0, 0)))
+    print(_submit(words[0], (poll, r, 1, 0, 0)))
     for label, request in {
         "to write what may be read": (pwrite, ro, data, 3, 0),
         "bad descriptor": (pread, 99, one, 4, 0),
         "directory": (pread, os.open(".", os.O_RDONLY), one, 4, 0),
         "unknown": (77, fd, one, 4, 0),
     }.items():
-        tell(label, _submit, word.value, request)
-    print(_submit(word.value, (pread, fd, None, 4, 0)))
+        tell(label, _submit, words[0], request)
+    print(_submit(words[0], (pread, fd, None, 4, 0)))
     tell("unknown context", _submit, 12345, (pread, fd, one, 4, 0))
     lines = [line for line in get("/proc/self/maps").splitlines() if b"aio" in line]
     print([line.split()[1:2] + line.split()[5:] for line in lines])
-    child(lambda: tell("not inherited", _submit, word.value, (pread, fd, one, 4, 0)))
-    tell("destroy", raw, "io_destroy", word)
-    tell("destroy again", raw, "io_destroy", word)
-    print(struct.calcsize("<QIiHhIQQqQII"))
+    child(lambda: tell("not inherited", _submit, words[0], (pread, fd, one, 4, 0)))
+    tell("destroy", raw, "io_destroy", words[0])
+    tell("destroy again", raw, "io_destroy", words[0])
