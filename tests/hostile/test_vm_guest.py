@@ -75,6 +75,17 @@ def test_what_a_guest_may_send(answer: bytes, words: str) -> None:
     assert re.search(words, talk(answer))
 
 
+def test_an_answer_with_any_byte_changed() -> None:
+    """Tag, lengths and results are checked; only the bytes that were asked for may be anything."""
+    free = [*range(16, 24), *range(32, 37)]  # the first call's result, and what the second one read
+    for place in range(len(GOOD)):
+        for change in (0x01, 0x80, 0xFF):
+            changed = bytearray(GOOD)
+            changed[place] ^= change
+            words = talk(bytes(changed), timeout=0.05)
+            assert (words == "no failure") == (place in free), (place, change, words)
+
+
 def test_a_guest_that_never_answers() -> None:
     assert "no answer within 0.2 s" in talk(None, timeout=0.2)
 
