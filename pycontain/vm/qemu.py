@@ -58,7 +58,8 @@ class Boot(NamedTuple):
 
 class Machine(NamedTuple):
     """What a virtual machine is made of. board: a key of BOARDS; memory: MiB; boot: None for one that goes on from a
-    saved state; forwards: (host address, host port, guest port, protocol)."""
+    saved state; ram: the file that its memory lies in, "" for memory of its own; forwards: (host address, host port,
+    guest port, protocol)."""
 
     board: str
     accel: str
@@ -152,7 +153,9 @@ def data_files(path: str) -> frozenset[str]:
 def command_line(program: str, machine: Machine) -> list[str]:
     """QEMU's arguments. The same devices in the same order for a template and for its clones."""
     boot, board = machine.boot, BOARDS[machine.board]
-    share = "on" if machine.shared_ram else "off"
+    ram = "memory-backend-ram"
+    if machine.ram:
+        ram = f"memory-backend-file,mem-path={_quote(machine.ram)},share={'on' if machine.shared_ram else 'off'}"
     if machine.accel == "kvm":
         accel, cpu = "kvm", "host"
     else:
@@ -166,7 +169,7 @@ def command_line(program: str, machine: Machine) -> list[str]:
         program,
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if boot is None else "",
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
-        "-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={_quote(machine.ram)},share={share}",
+        "-object", f"{ram},id=ram,size={machine.memory}M",
         "-M", f"{machine.board},{board.options},memory-backend=ram",
         *(() if boot is None else ("-kernel", boot.kernel, "-initrd", boot.initrd, "-append", boot.parameters)),
         "-chardev", f"file,id=console,path={_quote(machine.console)}", "-serial", "chardev:console",

@@ -187,14 +187,11 @@ async def restore(
     container = spec["directory"]
     _put_base(source, container)
     run = directory(server.root, "run", spec["id"])
-    ram = os.path.join(run, "ram")
-    with open(ram, "wb") as file:
-        file.truncate(kept["memory"] << 20)
     forwards = tuple(
         (f[0], int(f[1]), int(f[2]), f[3]) for f in (spec.get("machine") or {}).get("forwards") or []
     )
     described = qemu.Machine(
-        kept["board"], host.parse(kept["host"]).accel, kept["memory"], kept["cpus"], None, ram, False, os.path.join(run, "console"),
+        kept["board"], host.parse(kept["host"]).accel, kept["memory"], kept["cpus"], None, "", False, os.path.join(run, "console"),
         os.path.join(source, "disk"), () if fresh else forwards,
     )  # fmt: skip
     process = Process(program.path, described, os.path.join(run, "qemu.log"))
@@ -204,7 +201,6 @@ async def restore(
         process.control.close()
         process.kill()
         raise
-    os.unlink(ram)  # private pages; the file was only a hole
     machine = Machine(process, kept["signals"])
     log = Log(os.path.join(container, "log")) if spec.get("log") else None
     try:

@@ -25,7 +25,8 @@ def test_qemus_command_line() -> None:
     )
     line = qemu.command_line("/q", machine)
     assert line[:2] == ["/q", "-nodefaults"]
-    assert "memory-backend-file,id=ram,size=128M,mem-path=/ram,,1,share=on" in line
+    assert "memory-backend-file,mem-path=/ram,,1,share=on,id=ram,size=128M" in line
+    assert "memory-backend-ram,id=ram,size=128M" in qemu.command_line("/q", machine._replace(ram=""))
     assert line[line.index("-kernel") + 1] == "/k" and "-incoming" not in line
     assert line[line.index("-append") + 1] == "quiet x=1"
     clone = machine._replace(boot=None, shared_ram=False, forwards=(("127.0.0.1", 8080, 80, "tcp"),))
