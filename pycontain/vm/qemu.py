@@ -16,7 +16,7 @@ HINT = f"{REMEDY}; `pycontain vm check` says more"
 CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
 """In QEMU: the agent's port, the machine protocol, the port of the agent that serves shares, a template's memory."""
 BOOT_CODE, CLONE_CODE = 64, 16
-"""MB for translated code under TCG: a boot runs through much; a clone fills 15 MB by its first program's end, and with
+"""MB for translated code under TCG: a boot runs through much; a clone fills 12 MB by its first program's end, and with
 less it would have to translate most of that twice."""
 
 

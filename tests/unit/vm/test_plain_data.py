@@ -14,6 +14,7 @@ from pycontain.cli.options import UsageError
 from pycontain.errors import ContainerError, MachineError
 from pycontain.vm import deb, parameters, qemu
 from pycontain.vm.accounts import resolve
+from pycontain.vm.process import takes_files
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/srv:/bin/false\n"
 GROUP = b"root:x:0:\nstaff:x:50:web\nvideo:x:60:\n"
@@ -46,6 +47,13 @@ def test_the_guests_command_line() -> None:
         word.startswith(("tsc", "no_timer_check", "initcall_blacklist", "noreplace")) for word in kvm
     )
     assert set(kvm) < set(tcg)
+
+
+def test_states_are_files_where_qemu_knows_them() -> None:
+    told = {
+        version: takes_files(version) for version in ("7.2.22", "8.1.5", "8.2.0", "9.1.3", "10.0.2", "?.?.?")
+    }
+    assert [version for version, yes in told.items() if yes] == ["8.2.0", "9.1.3", "10.0.2"]
 
 
 def test_a_q35_has_the_same_devices_on_pci() -> None:
