@@ -37,6 +37,11 @@ def _tests(names: list[str]) -> str:
     return f"cd /tmp; python3 -m test.regrtest -W -j4 --timeout 200 {' '.join(names)}"
 
 
+def _alone(failed: set[str]) -> str:
+    methods = " ".join(f"-m {name.split('.')[0]}" for name in sorted(failed))
+    return f"cd /tmp; python3 -m test.regrtest -W {methods} {' '.join(sorted({x.split('.')[1] for x in failed}))}"
+
+
 def _compare(user: DebianUser, names: list[str], request: pytest.FixtureRequest) -> None:
     done = subprocess.run(
         [*user.program, "run", "--rm", user.IMAGE, "sh", "-c", f"exec 2>&1; {_tests(names)}"],
@@ -56,6 +61,10 @@ def _compare(user: DebianUser, names: list[str], request: pytest.FixtureRequest)
         return
     # what failed here may fail on the host too; anything else that went wrong (a hang, a crash) may not
     assert failed, report[-6000:]
+    # once more, alone: ports are the host's, and some of these tests expect that a free one stays free
+    alone = user("run", "--rm", user.IMAGE, "sh", "-c", f"{_alone(failed)}; exit 0").stdout
+    if "Tests result: SUCCESS" in alone:
+        return
     root = request.getfixturevalue("debian_directory")
     script = f"mount -t proc proc {root}/proc; mount --rbind /dev {root}/dev; chroot {root} sh -c '{_tests(names)}'"
     host = subprocess.run(
