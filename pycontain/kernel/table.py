@@ -264,6 +264,7 @@ _PARTIAL = {
     "ioprio_get": "of a group or a user the answer is one process's",
     "ioprio_set": "of a group or a user one process is changed; no real-time class",
     "mount": "tmpfs, proc, sysfs, devpts, overlay, bind and move; no block devices; nothing propagates",
+    "flock": "where the host refuses pidfd_getfd (Docker's default profile), locks on files of an image are the host's, which containers share",
     "umount2": "MNT_EXPIRE answers EAGAIN",
     "renameat2": "RENAME_WHITEOUT answers EINVAL, as on overlayfs",
     "io_setup": "all containers together get half of the host's requests (fs.aio-max-nr)",

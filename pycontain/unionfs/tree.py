@@ -284,13 +284,9 @@ class Tree(Contents):
         if inode.content is None and inode.children is None:
             self.nameless += 1
             try:
-                self._discard(f"{self.files}/{inode.ino}")
+                os.unlink(f"{self.files}/{inode.ino}")
             except FileNotFoundError:
                 pass  # a FIFO, socket or device that never had a backing file
-
-    def _discard(self, path: str) -> None:
-        """The file that held an inode's bytes is not needed any more."""
-        os.unlink(path)
 
     def _not_below(self, inode: Inode, directory: Inode) -> None:
         """Refuse to move a directory into itself."""

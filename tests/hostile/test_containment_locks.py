@@ -6,6 +6,7 @@ import fcntl
 import os
 import time
 
+import pytest
 from worlds import World
 
 LOCKS = 1000
@@ -13,6 +14,8 @@ SHARED = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/full")  # with the hos
 
 
 def test_locks_are_the_containers_own(world: World) -> None:
+    if world.name == "bare":
+        pytest.skip("where the host refuses pidfd_getfd, these locks are its own (`pycontain kernel syscalls`)")
     held = world.shared / "held"
     volumes = ["-v", f"{world.shared}:/shared", "-v", f"{world.directory}/attack:/attack:ro"]
     world.cli("run", "-d", "--name", "holder", *volumes, "host/base", "python3", "/attack/locks.py", "hold")

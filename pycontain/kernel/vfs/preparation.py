@@ -1,8 +1,9 @@
-"""What takes so long that it is done in a thread: copying the bytes of a large file, and freeing them.
+"""What takes so long that it is done in a thread: copying the bytes of a large file.
 
 The kernel has one thread, and while that copies a gigabyte every container stands still. The copying itself is a few
 calls of the host without Python in between, so another thread can do it; the call that needs it is made again, every
-now and then, until it is done. Nothing else is ever done in a thread.
+now and then, until it is done. Nothing else is ever done in a thread: not the removal of a large file either, since
+who has removed it finds the room at once.
 """
 
 from __future__ import annotations

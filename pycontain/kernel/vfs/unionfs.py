@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
 from pycontain.kernel.vfs.filesystem import Filesystem, Listing, MakeListing
-from pycontain.kernel.vfs.preparation import Preparations, in_a_thread
+from pycontain.kernel.vfs.preparation import Preparations
 from pycontain.unionfs.image import ImageTree
 from pycontain.unionfs.inode import Inode
 from pycontain.unionfs.tree import Tree
@@ -85,15 +84,6 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
         if inode.size >= LARGE and size:
             self._prepare(self.current(inode), os.O_WRONLY)
         Tree.truncate(self, inode, size)
-
-    def _discard(self, path: str) -> None:
-        """What takes long is not the name's removal but the freeing of the bytes, when nobody has them open."""
-        if os.stat(path).st_blocks * 512 < LARGE:
-            os.unlink(path)
-            return
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        os.unlink(path)
-        in_a_thread(partial(os.close, fd))
 
     def bind(self, inode: Inode, new: socket) -> None:
         directory = os.open(self.files, os.O_PATH | os.O_CLOEXEC)  # our path may be too long for an address
