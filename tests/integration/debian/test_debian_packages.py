@@ -185,7 +185,7 @@ RUN printf '#include <zlib.h>\\n#include <stdio.h>\\nint main(void){{puts(zlibVe
     assert "*** zlib shared test OK ***" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 @pytest.mark.timeout(2000)
 def test_sqlite_builds_and_passes_its_own_tests(either: DebianUser, shared_directory: Path) -> None:
     """The suite's quick part is some 250,000 checks. .recover needs the option DBPAGE, which Debian does not set."""

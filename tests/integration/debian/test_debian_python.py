@@ -82,7 +82,7 @@ def test_python_s_tests_of_files(either: DebianUser, request: pytest.FixtureRequ
     _compare(either, QUICK, request)
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 @pytest.mark.timeout(2 * LONGEST + 60)
 def test_python_s_tests_of_processes_and_sockets(either: DebianUser, request: pytest.FixtureRequest) -> None:
     _compare(either, LONG, request)

@@ -85,6 +85,6 @@ def test_make_with_many_jobs(either: DebianUser) -> None:
     assert either.sh(MAKE) == "up to date\n49\n"
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 def test_make_with_many_jobs_in_a_storm_of_signals(either: DebianUser) -> None:
     assert in_a_storm(either, "SIGURG", MAKE) == "up to date\n49\n"
