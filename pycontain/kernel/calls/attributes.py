@@ -45,7 +45,7 @@ FILE_CAPABILITY = b"security.capability"
 def _of_fd(task: Task, fd: int) -> Node | None:
     """The node of a descriptor that was truly opened: EBADF for one of O_PATH."""
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, signed(fd))
+    info = task.host_stat(signed(fd))
     handle = container.handles.find(info.st_dev, info.st_ino)
     if handle is not None and handle.path_only:
         fail(errno.EBADF)

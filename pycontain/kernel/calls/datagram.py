@@ -76,7 +76,7 @@ def send_to(task: Task, fd: int, a: tuple[int, ...]) -> Any:
         fail(errno.EFAULT)
     peer = _target(task, path)
     container = task.process.container
-    own = container.datagrams.find(container.host_stat_of_fd(task.tid, fd).st_ino)
+    own = container.datagrams.find(task.host_stat(fd).st_ino)
 
     def attempt() -> bool:
         try:
@@ -110,7 +110,7 @@ def _relay(task: Task, fd: int, name: Name) -> Relay:
     """The kernel's end of the socket. One that is neither bound nor connected has none, and what it sends fails;
     neither has one whose peer has gone."""
     container = task.process.container
-    relay = container.datagrams.find(container.host_stat_of_fd(task.tid, fd).st_ino)
+    relay = container.datagrams.find(task.host_stat(fd).st_ino)
     return _new_relay(task, fd, name) if relay is None else relay
 
 

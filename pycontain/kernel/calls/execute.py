@@ -63,8 +63,7 @@ def _closes_on_exec(task: Task, fd: int) -> bool:
 
 def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
     """fexecve of a memfd: its bytes are the task's own, so nothing is gained or lost by trusting them."""
-    container = task.process.container
-    info = container.host_stat_of_fd(task.tid, fd)
+    info = task.host_stat(fd)
     if info.st_mode & S_IFMT != S_IFREG:
         fail(errno.EACCES)
     # by now the number may be a FIFO's, whose open would wait

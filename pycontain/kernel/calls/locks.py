@@ -21,7 +21,7 @@ def sys_flock(task: Task, a: tuple[int, ...]) -> Any:
     fd, operation = signed(a[0]), signed(a[1])
     native = BLOCKING if operation in (fcntl.LOCK_SH, fcntl.LOCK_EX) else NATIVE
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, fd)
+    info = task.host_stat(fd)
     identity = info.st_dev, info.st_ino
     handle = container.handles.find(*identity)
     root = container.root_fs

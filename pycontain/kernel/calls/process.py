@@ -306,7 +306,7 @@ def sys_fcntl(task: Task, a: tuple[int, ...]) -> Any:
     """The commands that name processes, and those that leave traces on files; all others are native (fcntl(2))."""
     command, value = a[1] & 0xFFFFFFFF, a[2]
     container = task.process.container
-    container.host_stat_of_fd(task.tid, signed(a[0]))
+    task.host_stat(signed(a[0]))
     if command == F_SETSIG:
         return NATIVE  # goes to the owner, and that is the caller
     if command == F_NOTIFY and not value & 0xFFFFFFFF & ~DN_MULTISHOT:

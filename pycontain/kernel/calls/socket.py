@@ -143,7 +143,7 @@ def sys_getsockname(task: Task, a: tuple[int, ...]) -> Any:
     bound = name.bound
     if bound == b"":  # one that accept(2) made has the name of its listener
         container = task.process.container
-        bound = container.sockets.name_of(bound_file(container.host_stat_of_fd(task.tid, fd).st_ino))
+        bound = container.sockets.name_of(bound_file(task.host_stat(fd).st_ino))
     return _put_address(task, bound, a[1], a[2])
 
 

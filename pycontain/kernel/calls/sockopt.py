@@ -62,7 +62,7 @@ def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
         name = unix_socket(task, fd)
         if name is not None and name.peer is None:
             container = task.process.container
-            ino = container.host_stat_of_fd(task.tid, fd).st_ino
+            ino = task.host_stat(fd).st_ino
             value = task.read(a[3], size)
             others = tuple(kept for kept in name.options if kept[0] != signed(a[2]))
             if container.sockets.find(ino) is name:
@@ -78,5 +78,5 @@ def _peer(task: Task, fd: int, name: Name) -> Credentials:
     if name.other is not None:
         return name.other
     container = task.process.container
-    other = container.sockets.find(peer_of(container.host_stat_of_fd(task.tid, fd).st_ino))
+    other = container.sockets.find(peer_of(task.host_stat(fd).st_ino))
     return STRANGER if other is None else other.who

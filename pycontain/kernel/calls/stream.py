@@ -85,7 +85,7 @@ def listen(task: Task, fd: int, name: Name) -> Any:
         fail(errno.EOPNOTSUPP)
     if name.key is None:
         fail(errno.EINVAL)
-    ino = container.host_stat_of_fd(task.tid, fd).st_ino
+    ino = task.host_stat(fd).st_ino
     if container.sockets.find(ino) is name:
         container.sockets.add(ino, name._replace(listening=True, who=who(task)))
     return NATIVE

@@ -149,7 +149,7 @@ def sys_ioctl(task: Task, a: tuple[int, ...]) -> Any:
     """Terminal ioctls whose argument is a process number; every other one that comes here is refused."""
     request = a[1] & 0xFFFFFFFF
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, signed(a[0]))
+    info = task.host_stat(signed(a[0]))
     if request not in (TIOCGPGRP, TIOCSPGRP, TIOCGSID):
         fail(errno.ENOTTY)
     if request == TIOCSPGRP:

@@ -81,7 +81,7 @@ def address_of(task: Task, address: int, size: int) -> bytes | None:
 def unix_socket(task: Task, fd: int) -> Name | None:
     """What is known of a unix socket; None for one of another family. One that accept(2) made is connected."""
     container = task.process.container
-    info = container.host_stat_of_fd(task.tid, fd)
+    info = task.host_stat(fd)
     if info.st_mode & S_IFMT != S_IFSOCK:
         fail(errno.ENOTSOCK)
     name = container.sockets.find(info.st_ino)

@@ -39,7 +39,7 @@ def sys_inotify_add_watch(task: Task, a: tuple[int, ...]) -> int:
     if not mask & (IN_ALL_EVENTS | IN_ONESHOT) or (mask & IN_MASK_ADD and mask & IN_MASK_CREATE):
         fail(errno.EINVAL)
     container = task.process.container
-    instance = container.watches.find(container.host_stat_of_fd(task.tid, signed(a[0])))
+    instance = container.watches.find(task.host_stat(signed(a[0])))
     node = resolve(task, AT_FDCWD, task.string(a[1]), not mask & IN_DONT_FOLLOW)
     if mask & IN_ONLYDIR and node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
@@ -49,6 +49,6 @@ def sys_inotify_add_watch(task: Task, a: tuple[int, ...]) -> int:
 
 def sys_inotify_rm_watch(task: Task, a: tuple[int, ...]) -> int:
     container = task.process.container
-    instance = container.watches.find(container.host_stat_of_fd(task.tid, signed(a[0])))
+    instance = container.watches.find(task.host_stat(signed(a[0])))
     container.watches.remove(instance, signed(a[1]))
     return 0

@@ -21,7 +21,7 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.vfs.filesystem import fail
@@ -52,9 +52,8 @@ def directory(run_directory: str) -> str:
     return path
 
 
-def open_files(pids: Iterable[int]) -> set[tuple[int, int]]:
-    """(st_dev, st_ino) of everything that host processes have descriptors of."""
-    found: set[tuple[int, int]] = set()
+def descriptors(pids: Iterable[int]) -> Iterator[tuple[int, str, os.stat_result]]:
+    """(pid, number, what it refers to) of every descriptor of host processes."""
     for pid in pids:
         try:
             names = os.listdir(f"/proc/{pid}/fd")
@@ -65,31 +64,27 @@ def open_files(pids: Iterable[int]) -> set[tuple[int, int]]:
                 info = os.stat(f"/proc/{pid}/fd/{name}")
             except OSError:
                 continue
-            found.add((info.st_dev, info.st_ino))
-    return found
+            yield pid, name, info
+
+
+def open_files(pids: Iterable[int]) -> set[tuple[int, int]]:
+    """(st_dev, st_ino) of everything that host processes have descriptors of."""
+    return {(info.st_dev, info.st_ino) for _, _, info in descriptors(pids)}
 
 
 def in_flight(pids: Iterable[int]) -> bool:
     """Is a descriptor on its way through a unix socket of these host processes?"""
-    for pid in pids:
-        try:
-            names = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
-            continue
-        for name in names:
-            try:
-                if stat.S_ISSOCK(os.stat(f"/proc/{pid}/fd/{name}").st_mode) and _carries(pid, name):
-                    return True
-            except OSError:
-                continue
-    return False
+    return any(stat.S_ISSOCK(info.st_mode) and _carries(pid, name) for pid, name, info in descriptors(pids))
 
 
 def _carries(pid: int, name: str) -> bool:
-    with open(f"/proc/{pid}/fdinfo/{name}", "rb") as file:
-        for line in file:
-            if line.startswith(b"scm_fds:"):
-                return line.split()[1] != b"0"
+    try:
+        with open(f"/proc/{pid}/fdinfo/{name}", "rb") as file:
+            for line in file:
+                if line.startswith(b"scm_fds:"):
+                    return line.split()[1] != b"0"
+    except OSError:
+        pass  # closed meanwhile
     return False
 
 

@@ -14,17 +14,13 @@ from collections.abc import Callable, Hashable
 from pycontain.platforms.base import Later
 
 
-def in_a_thread(function: Callable[[], object]) -> None:
-    _thread.start_new_thread(function, ())
-
-
 class _Job:
     __slots__ = ("error", "over")
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.over = False
         self.error: BaseException | None = None
-        in_a_thread(lambda: self._run(function))
+        _thread.start_new_thread(self._run, (function,))
 
     def _run(self, function: Callable[[], object]) -> None:
         try:

@@ -16,7 +16,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from resource import struct_rusage
 from typing import Any
 
@@ -137,7 +136,7 @@ class TrapPlatform:
             pass  # before Linux 6.6: slower, nothing else
         new.task = adopt(pid)
         new.task.io = new
-        self._handlers[listener] = partial(self._ready, listener)
+        self._handlers[listener] = functools.partial(self._ready, listener)
         self._poll.register(listener, select.EPOLLIN)
         return new.task
 
