@@ -91,6 +91,8 @@ class Container:
 
     def close(self) -> None:
         """Nothing of it runs any more: give back what it has of the host."""
+        if self.kernel.teacher is not None:
+            self.kernel.teacher.forget(self)
         for part in (
             self.root_fs, self.ipc, self.watches, self.datagrams, self.locks, self.handles, self.devpts, self.live,
         ):  # fmt: skip
@@ -173,6 +175,11 @@ class Container:
         return None
 
     # -- mounts
+
+    @property
+    def overlaid(self) -> bool:
+        """Is an overlay mounted inside? Its files are those of its layers, too."""
+        return bool(self._overlays)
 
     def mount(
         self,

@@ -18,6 +18,7 @@ from pycontain.kernel import table
 from pycontain.kernel.cgroup import Delegation
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import Credentials
+from pycontain.kernel.fastpath import Teacher
 from pycontain.kernel.fifo import FifoOpens
 from pycontain.kernel.loader import Loader
 from pycontain.kernel.loop import Loop
@@ -25,7 +26,7 @@ from pycontain.kernel.task import DescriptorTables, FileContext, Process, Task
 from pycontain.kernel.vfs import handles
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.wait import Waits
-from pycontain.platforms.base import Platform
+from pycontain.platforms.base import Missing, Platform, Shown
 from pycontain.unionfs.image import ImageTree, Layer
 
 MAX_IMAGES = 8  # merged trees kept for images of which no container runs
@@ -54,7 +55,7 @@ class Kernel:
         self.loader = Loader()
         self.waits = Waits(self)
         self.fifos = FifoOpens(self)
-        self.tables = DescriptorTables()
+        self.tables = DescriptorTables(lambda task: self.platform.hide(task))
         self.containers: dict[str, Container] = {}
         self.tasks: dict[int, Task] = {}
         self.executing: dict[int, tuple[Credentials, Node | None, bytes]] = {}
@@ -69,6 +70,8 @@ class Kernel:
         self._open_layer = open_layer
         self._images: dict[tuple[str, ...], ImageTree] = {}
         self.platform = make_platform(self)
+        self.teacher = None if self.platform.fast is None else Teacher(self.platform.fast)
+        self.loop.wait = self.platform.wait
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -163,6 +166,19 @@ class Kernel:
             text = "".join(traceback.format_exception(error))
             whose = "" if task is None else f" of process {task.process.pid} ({task.process.name!r})"
             print(f"{name}{whose}: {text}", file=sys.stderr, flush=True)
+
+    def show(self, task: Task) -> Shown | None:
+        """See platforms.base.Listener."""
+        return None if self.teacher is None else self.teacher.show(task)
+
+    def teach(self, task: Task, missing: Missing) -> None:
+        if self.teacher is not None:
+            try:
+                self.teacher.teach(task, missing)
+            except OSError:
+                pass  # the file has gone meanwhile
+            except Exception as error:  # a bug: without the fast path everything works
+                self.failed(task, "fast path", error)
 
     def sender(self, task: Task, pid: int) -> tuple[int, int]:
         """See platforms.base.Listener."""

@@ -99,6 +99,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._running = True
+        self.wait: Callable[[], list[tuple[int, int]]] = partial(self.poll.poll, -1, MAX_EVENTS)
         self._alarm = libc.timerfd()
         self.register(self._alarm, self._due)
 
@@ -160,9 +161,9 @@ class Loop:
         self._running = False
 
     def run(self) -> None:
-        poll, handlers = self.poll.poll, self.handlers
+        wait, handlers = self.wait, self.handlers
         while self._running:
-            ready = poll(-1, MAX_EVENTS)
+            ready = wait()
             if len(ready) > 1:
                 self._turns.take(ready)
                 continue

@@ -306,6 +306,7 @@ class Server:
             "containers": len(self.running),
             "processes": len(self.kernel.tasks),
             "calls": self.kernel.platform.calls(),
+            "fast": self.kernel.platform.fast_calls(),
             "limits": self._limits(),
             "restarts": self.kernel.platform.restarts,
             "unknown_calls": dict(self.kernel.unknown_calls),

@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pycontain.kernel.credentials import Credentials
@@ -74,8 +75,10 @@ class DescriptorTables:
     """The directories /proc/TID/fd of tasks that use descriptors in calls, open: a name in them is found in half the
     time of a path. The longest open is closed when there are too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[Task], None]) -> None:
+        """hide(task) is called when what task.descriptors is has changed."""
         self._open: dict[Task, None] = {}
+        self._hide = hide
 
     def open(self, task: Task) -> None:
         """Raises EBADF where the task has gone."""
@@ -84,6 +87,7 @@ class DescriptorTables:
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         self._open[task] = None
+        self._hide(task)
         if len(self._open) > OPEN_TABLES:
             self.close(next(iter(self._open)))
 
@@ -92,6 +96,7 @@ class DescriptorTables:
             os.close(task.descriptors)
             task.descriptors = -1
             del self._open[task]
+            self._hide(task)
 
 
 class Task:

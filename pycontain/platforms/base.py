@@ -106,10 +106,70 @@ class Listener(Protocol):
     def exited(self, tid: int, status: int, usage: struct_rusage | None = None) -> None: ...
     def failed(self, task: Any | None, name: str, error: BaseException) -> None: ...
     def unknown(self, name: str) -> None: ...
+    def show(self, task: Any) -> Shown | None:
+        """What the fast path may know of a task; None: nothing."""
+
+    def teach(self, task: Any, missing: Missing) -> None:
+        """Tell the fast path what it lacked to answer a call of the task."""
+
     def sender(self, task: Any, pid: int) -> tuple[int, int]:
         """Number and real user of a process as a task's container knows them; (0, 0) for one that is not in it."""
 
     def later(self, seconds: float, function: Callable[[], None]) -> None: ...
+
+
+MISSING_NAME, MISSING_NODE, MISSING_LISTING, MISSING_HOST, MISSING_FILE = range(1, 6)
+
+
+class Missing(NamedTuple):
+    """What a platform lacked to answer a call by itself: a name in a directory (ino), an inode, a directory's listing,
+    what a host descriptor (device, host_ino) stands for, where a file's bytes are."""
+
+    kind: int
+    ino: int
+    device: int
+    host_ino: int
+    name: bytes
+
+
+class FastPath(Protocol):
+    """A cache from which a platform answers calls by itself. The kernel tells what it holds, and what holds no more.
+
+    A space is a number for a tree or an image. Inodes that a tree has not changed are in its image's space.
+    """
+
+    trees: int  # how many there may be
+    identities: int
+    groups: int  # that one identity may have
+    most_text: int  # bytes of a symlink's target
+
+    def new_space(self) -> int: ...
+    def new_epoch(self) -> None:
+        """Nothing that was told of tasks holds any more."""
+
+    def set_tree(self, index: int, *values: int) -> None: ...
+    def set_identity(self, index: int, *values: int) -> None: ...
+
+    learn_name: Callable[[int, int, bytes, int, int], None]  # space, directory, name, its length, inode or 0
+    forget_name: Callable[[int, int, bytes, int], None]
+    learn_node: Callable[[int, int, int, int, bytes, bytes, int], None]  # space, ino, parent, flags, stat, target
+    forget_node: Callable[[int, int], None]
+    learn_file: Callable[[int, int, bytes, int], None]  # space, ino, host path
+    learn_listing: Callable[[int, int, bytes, int, int], None]  # space, ino, struct linux_dirent64s, how many
+    learn_host: Callable[[int, int, int, int, int, int, int], None]  # space, dev, ino, node, fd, size, ctime
+    forget_host: Callable[[int, int, int], None]
+    set_room: Callable[[int, int], None]  # tree, how many more directories may be opened
+    made: Callable[[list[tuple[int, int, int, int, int]]], None]  # is told of those: tree, ino, fd, device, host inode
+
+
+class Shown(NamedTuple):
+    """What a platform needs to know of a task to answer its calls. tree and identity: indices; cwd: inode or 0."""
+
+    tree: int
+    identity: int
+    cwd: int
+    pid: int
+    descriptors: int  # ours of the host's /proc/TID/fd, or -1
 
 
 class Platform(Protocol):
@@ -122,6 +182,19 @@ class Platform(Protocol):
     @property
     def takes_fds(self) -> bool:
         """Does the host let us have descriptors of tasks?"""
+
+    def fast_calls(self) -> int:
+        """How many of them the platform has answered by itself."""
+
+    @property
+    def fast(self) -> FastPath | None:
+        """Where the platform answers calls by itself."""
+
+    def wait(self) -> list[tuple[int, int]]:
+        """Ready descriptors of the kernel's loop and their events, as epoll.poll() gives them."""
+
+    def hide(self, task: Any) -> None:
+        """What show() tells of a task has changed."""
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""

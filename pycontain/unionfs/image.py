@@ -38,6 +38,7 @@ class ImageTree:
         self.layers: list[Layer] = []
         self.packed: dict[int, bytes] = {}  # struct stat by number, kept for the kernel
         self.listings: dict[int, Any] = {}  # of directories by number, likewise
+        self.space = 0  # its number in the kernel's fast path, see kernel/fastpath.py
         self.by_host: dict[tuple[int, int], Inode] = {}  # (st_dev, st_ino) of materialised files
 
     @classmethod

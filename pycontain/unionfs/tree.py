@@ -253,6 +253,8 @@ class Tree(Contents):
             self.shape += 1
         directory.mtime = directory.ctime = now
         self.generation += 1
+        if self.changes is not None:
+            self.changes.renamed(directory.ino, name)
         if self._journal is not None:
             self._journal.append((directory.ino, name, child.ino if child else 0, now))
 

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from pycontain.unionfs import journal as journals
 from pycontain.unionfs import records
@@ -27,6 +27,16 @@ def failure(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+class Changes(Protocol):
+    """Who wants to know what a tree changes."""
+
+    def changing(self, ino: int) -> None:
+        """An inode is about to be another one than before, under the same number."""
+
+    def renamed(self, directory: int, name: bytes) -> None:
+        """A name in a directory has come, gone, or leads elsewhere."""
+
+
 class View:
     """See the module. Every operation raises OSError with the errno that the system call would give;
     who may do it is the caller's business."""
@@ -38,6 +48,7 @@ class View:
         self.directory = directory
         self.generation = 0  # grows with every change of a name or of a directory's permissions
         self.shape = 0  # grows with those that decide what leads where: of a directory, of a link
+        self.changes: Changes | None = None
         self._next_ino = image.next_ino
         self.weight = 0  # bytes of memory that the changes take, about
         self.most = max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PART, LEAST_LIMIT)
@@ -146,6 +157,8 @@ class View:
             if inode.ino >= self.image.next_ino:
                 return inode  # an own inode that was unlinked, still open somewhere
             mine = self.changed[inode.ino] = inode.copy()
+        if self.changes is not None:
+            self.changes.changing(inode.ino)
         return mine
 
     def _record(self, inode: Inode) -> None:

@@ -22,7 +22,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pycontain.kernel.vfs.filesystem import fail
 
@@ -107,13 +107,21 @@ class Handle:
         return node if inode is node.inode else node._replace(inode=inode)
 
 
+class Changes(Protocol):
+    """Who wants to know which descriptors stand for something. device, ino: the host's identity of them."""
+
+    def opened(self, device: int, ino: int, handle: Handle) -> None: ...
+    def closed(self, device: int, ino: int) -> None: ...
+
+
 class HandlePool:
     """All handles of a container. place: see directory(); number: the container's."""
 
     def __init__(self, place: str, number: int) -> None:
-        self._place = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._name = str(number)
+        self.place = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.number = number
         self.open_handles: dict[tuple[int, int], Handle] = {}
+        self.changes: Changes | None = None
         self._limit = FIRST_COLLECTION
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1] // SHARE, FIRST_COLLECTION)
 
@@ -132,8 +140,19 @@ class HandlePool:
                 fail(errno.ENFILE)
         fd = self._make(path_only)
         info = os.fstat(fd)
-        self.open_handles[info.st_dev, info.st_ino] = Handle(node, fd, path_only)
+        handle = self.open_handles[info.st_dev, info.st_ino] = Handle(node, fd, path_only)
+        if self.changes is not None:
+            self.changes.opened(info.st_dev, info.st_ino, handle)
         return fd
+
+    @property
+    def room(self) -> int:
+        """How many more may be opened before it must be looked which are still used."""
+        return max(min(self._limit, self._most) - len(self.open_handles), 0)
+
+    def adopt(self, node: Node, fd: int, device: int, ino: int) -> None:
+        """A directory that the fast path has opened."""
+        self.open_handles[device, ino] = Handle(node, fd, False)
 
     def _make(self, path_only: bool) -> int:
         """An open object without a name."""
@@ -143,7 +162,7 @@ class HandlePool:
                 return os.open(f"/proc/self/fd/{file}", NO_ACCESS | os.O_CLOEXEC)
             finally:
                 os.close(file)
-        place, name = self._place, self._name
+        place, name = self.place, str(self.number)
         try:
             os.mkdir(name, 0o500, dir_fd=place)
         except FileExistsError:
@@ -171,6 +190,8 @@ class HandlePool:
                     continue
             if handle.missed or full:
                 del self.open_handles[key]
+                if self.changes is not None:
+                    self.changes.closed(*key)
                 os.close(handle.fd)
             handle.missed = True
         self._limit = min(
@@ -181,6 +202,6 @@ class HandlePool:
         for handle in self.open_handles.values():
             os.close(handle.fd)
         self.open_handles.clear()
-        if self._place >= 0:
-            os.close(self._place)
-            self._place = -1
+        if self.place >= 0:
+            os.close(self.place)
+            self.place = -1

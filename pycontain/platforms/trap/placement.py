@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pycontain.platforms.trap import host
 
 if TYPE_CHECKING:
+    from pycontain.platforms.trap.fastpath import FastPath
     from pycontain.platforms.trap.traced import Traced
 
 NEAR = 0.001  # seconds between two calls of one that calls often
@@ -37,8 +38,9 @@ FORGET = 0.9  # a turn without a crowd makes the next rest that much shorter
 class Placement:
     """later(seconds, function) calls a function once, from the kernel's loop."""
 
-    def __init__(self, later: Callable[[float, Callable[[], None]], None]) -> None:
+    def __init__(self, later: Callable[[float, Callable[[], None]], None], fast: FastPath | None = None) -> None:
         self._later = later
+        self._fast = fast  # which answers calls, too
         self.everywhere = frozenset(os.sched_getaffinity(0))
         self._cpu = -1  # the one that is shared; -1: the kernel runs where the host likes
         self._sharing: dict[int, Traced] = {}
@@ -60,6 +62,7 @@ class Placement:
         os.sched_setaffinity(traced.tid, processors)
         traced.processors = frozenset(processors)
         traced.sharing = traced.shared = False
+        traced.hide(self._fast)
         self._sharing.pop(traced.tid, None)
 
     # -- who shares
@@ -67,7 +70,8 @@ class Placement:
     def called(self, traced: Traced) -> None:
         """A task that does not share has called."""
         now = time.monotonic()
-        near = now - traced.called < NEAR
+        calls = 1 if self._fast is None else 1 + self._fast.take_calls(traced.tid)
+        near = now - traced.called < NEAR * calls
         traced.called = now
         if near and now > self._resting_until and len(self._sharing) < MOST:
             self._share(traced)
@@ -99,6 +103,7 @@ class Placement:
 
     def _enter(self, traced: Traced) -> None:
         traced.sharing = traced.shared = True
+        traced.hide(self._fast)
         traced.calls = 1
         self._sharing[traced.tid] = traced
 
@@ -146,7 +151,10 @@ class Placement:
 
     def _turn(self) -> None:
         events = 0
+        fast = self._fast
         for traced in list(self._sharing.values()):
+            if fast is not None:
+                traced.calls += fast.take_calls(traced.tid)
             if traced.calls:
                 events += traced.calls
                 traced.calls = 0
@@ -184,6 +192,7 @@ class Placement:
 
     def _release(self, traced: Traced) -> None:
         traced.sharing = False
+        traced.hide(self._fast)
         del self._sharing[traced.tid]
         try:
             os.sched_setaffinity(traced.tid, self.processors(traced))

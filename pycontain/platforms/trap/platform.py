@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from resource import struct_rusage
 from typing import Any
@@ -36,17 +35,25 @@ from pycontain.platforms.base import (
 from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
+from pycontain.platforms.trap.fastpath import FastPath
+from pycontain.platforms.trap.fastpath.native import RECEIVED
 from pycontain.platforms.trap.injection import Injection
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.placement import Placement
 from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
-from pycontain.platforms.trap.traced import Memory, Traced
+from pycontain.platforms.trap.traced import Memories, Memory, Traced
 
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
 EVENTS = 4  # of processes that are handled before calls have a turn
 PAUSE = 0.001  # seconds that a sender of too many signals waits, and their receiver has to itself
+MAX_EVENTS = 64
+# after these, what the fast path knows of a task may not be so any more: who it is, where it is, what is mounted
+CHANGING = (
+    "chdir", "fchdir", "chroot", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
+    "setfsuid", "setfsgid", "capset", "prctl", "mount", "umount2", "inotify_add_watch", "unshare",
+)  # fmt: skip
 SETTLE = 0.001  # seconds in which a call that signals took back comes again, unless the machine is busy
 
 
@@ -77,15 +84,17 @@ class TrapPlatform:
         self._poll = poll
         self._handlers = handlers
         self._tasks: dict[int, Traced] = {}
-        self._memories: deque[Memory] = deque()
         self._early = EarlyChildren(kernel.later, self._tasks)
-        self._placement = Placement(kernel.later)
+        self.fast = FastPath.load(poll)
+        self._memories = Memories(self.fast)
+        self._placement = Placement(kernel.later, self.fast)
         self._functions: list[SyscallFunction | None] = [None] * TABLE_SIZE
         self._names: list[str] = [f"syscall_{n}" for n in range(TABLE_SIZE)]
         for name, number in arch.NUMBERS.items():
             self._names[number] = name
             self._functions[number] = functions.get(name)
-        self._signals = SignalStops(_numbered(counting_rules), kernel.sender)
+        self._changing = {arch.NUMBERS[name] for name in CHANGING if name in arch.NUMBERS}
+        self._signals = SignalStops(_numbered(counting_rules), kernel.sender, self.fast)
         self._settling = False
         self._more_events = False
         self._execveat = arch.NUMBERS["execveat"]
@@ -105,7 +114,34 @@ class TrapPlatform:
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
-        return {name: count for name, count in zip(self._names, self.counts, strict=True) if count}
+        counts = self.counts
+        if self.fast is not None:
+            counts = [own + fast for own, fast in zip(counts, self.fast.answered(), strict=True)]
+        return {name: count for name, count in zip(self._names, counts, strict=True) if count}
+
+    def fast_calls(self) -> int:
+        return 0 if self.fast is None else sum(self.fast.answered())
+
+    def wait(self) -> list[tuple[int, int]]:
+        return self._poll.poll(-1, MAX_EVENTS) if self.fast is None else self.fast.wait()
+
+    def hide(self, task: Any) -> None:
+        task.io.hide(self.fast)
+
+    def _show(self, traced: Traced) -> None:
+        """It may answer those to come."""
+        fast = self.fast
+        assert fast is not None
+        memory = traced.memory.fd
+        shown = self.kernel.show(traced.task) if memory >= 0 and not traced.interrupted else None
+        if shown is None:
+            return
+        if traced not in traced.memory.shown:
+            traced.memory.shown.append(traced)
+        fast.show(
+            traced.tid, memory, shown.descriptors, shown.tree, shown.identity, shown.cwd, shown.pid, traced.sharing
+        )
+        traced.epoch = fast.epoch
 
     # -- starting
 
@@ -138,12 +174,26 @@ class TrapPlatform:
         new.task.io = new
         self._handlers[listener] = functools.partial(self._ready, listener)
         self._poll.register(listener, select.EPOLLIN)
+        if self.fast is not None:
+            self.fast.listen(listener, True)
         return new.task
 
     # -- calls
 
     def _ready(self, listener: int, events: int) -> None:
+        fast = self.fast
+        if fast is not None and events & RECEIVED:
+            missing = fast.missing(events)
+            traced = self._answer(listener, fast.received(events))
+            if traced is not None:
+                if missing is not None:
+                    self.kernel.teach(traced.task, missing)
+                if traced.epoch != fast.epoch and not traced.call:
+                    self._show(traced)
+            return
         if not events & select.EPOLLIN:
+            if fast is not None:
+                fast.listen(listener, False)
             self._poll.unregister(listener)  # the last task of the tree has gone
             del self._handlers[listener]
             os.close(listener)
@@ -155,8 +205,8 @@ class TrapPlatform:
             return  # the task is gone, or a signal took the call back
         self._answer(listener, buffer)
 
-    def _answer(self, listener: int, buffer: bytearray) -> None:
-        """Answer a received call, or let the kernel's function do it later."""
+    def _answer(self, listener: int, buffer: bytes | bytearray) -> Traced | None:
+        """Answer a received call, or let the kernel's function do it later. Returns who made it, if it is known."""
         call, tid, number = host.NOTIF.unpack_from(buffer)
         args = host.NOTIF_ARGUMENTS.unpack_from(buffer, host.NOTIF.size)
         traced = self._tasks.get(tid)
@@ -165,7 +215,7 @@ class TrapPlatform:
             traced = self._tasks.get(tid)
             if traced is None:
                 self._send(listener, call, -errno.ENOSYS, 0)
-                return
+                return None
         traced.call = call
         traced.number = number
         traced.listener = listener
@@ -183,7 +233,7 @@ class TrapPlatform:
                 pending.stage = 3
                 traced.call = 0
                 self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
-                return
+                return None
             traced.pending = None  # cannot be: an exec that fails is a stop before this
         function = None
         if 0 <= number < TABLE_SIZE:
@@ -192,7 +242,7 @@ class TrapPlatform:
         if function is None:
             self.kernel.unknown(self._names[number] if 0 <= number < TABLE_SIZE else f"syscall_{number}")
             self._send(listener, call, -errno.ENOSYS, 0)
-            return
+            return None
         try:
             value = function(traced.task, args)
         except OSError as error:
@@ -202,17 +252,19 @@ class TrapPlatform:
         except Exception as error:  # a bug of ours fails one call, never the kernel
             self.kernel.failed(traced.task, self._names[number], error)
             value = -errno.EIO
+        if number in self._changing and self.fast is not None:
+            self.fast.new_epoch()
         if value is DEFERRED:
-            return
+            return traced
         if value is LATER:
             self.counts[number] -= 1
             self.kernel.later(PAUSE, lambda: self._again(traced, listener, buffer))
-            return
+            return None
         traced.call = 0
         if value is NATIVE or value is BLOCKING:
             traced.interrupted = value is BLOCKING
             self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
-            return
+            return traced
         try:
             if value < 0 and value >= -4095:
                 fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, 0, value, 0))
@@ -220,8 +272,9 @@ class TrapPlatform:
                 fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, value, 0, 0))
         except OSError:
             pass  # ENOENT: the task died
+        return traced
 
-    def _again(self, traced: Traced, listener: int, buffer: bytearray) -> None:
+    def _again(self, traced: Traced, listener: int, buffer: bytes | bytearray) -> None:
         if self._tasks.get(traced.tid) is traced and traced.call == host.NOTIF.unpack_from(buffer)[0]:
             self._answer(listener, buffer)
 
@@ -530,6 +583,9 @@ class TrapPlatform:
             self._tasks.pop(old, None)
             traced.pending = None  # the leader was about to exec something else
         self._placement.execed(traced, source)
+        if self.fast is not None:
+            self.fast.gone(old)
+        traced.hide(self.fast)
         traced.memory.close()
         traced.memory = Memory(tid, self._memories)
         traced.call = 0
@@ -550,6 +606,9 @@ class TrapPlatform:
         if traced is None:
             return
         self._placement.gone(traced)
+        if self.fast is not None:
+            self.fast.gone(tid)
+            traced.epoch = -1
         if traced.memory.pid == tid:
             traced.memory.close()
         if traced.task is not None:

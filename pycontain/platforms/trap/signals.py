@@ -24,6 +24,7 @@ from pycontain.platforms.base import Sender
 from pycontain.platforms.trap import host
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, RET_NOTIFY, Rule
+from pycontain.platforms.trap.fastpath import FastPath
 from pycontain.platforms.trap.traced import Traced
 
 ERESTARTSYS, ERESTARTNOINTR = 512, 513
@@ -40,9 +41,12 @@ BURST = 16  # signals that a process takes without a call of its own before who 
 class SignalStops:
     """urgent: the task whose call shall be received before any other is answered."""
 
-    def __init__(self, rules: Mapping[int, Rule], sender: Callable[[Any, int], tuple[int, int]]) -> None:
+    def __init__(
+        self, rules: Mapping[int, Rule], sender: Callable[[Any, int], tuple[int, int]], fast: FastPath | None
+    ) -> None:
         """rules: the filter's, by call number; it sends what has none to us, too. sender: see Listener."""
         self._rules = rules
+        self._fast = fast
         self._sender = sender
         self._key = os.urandom(16)
         self.urgent: Traced | None = None
@@ -51,6 +55,7 @@ class SignalStops:
     def stopped(self, traced: Traced, signum: int) -> None:
         """The task stands before the delivery of a signal: deliver it, or not yet."""
         traced.signals += 1
+        traced.hide(self._fast)  # its next call is to tell that it got to make one
         pending = traced.pending
         if pending is not None and pending.stage == 1:
             pending.held.append(signum)

@@ -11,32 +11,47 @@ from pycontain.platforms.trap import host
 
 if TYPE_CHECKING:
     from pycontain.platforms.trap.execute import Pending
+    from pycontain.platforms.trap.fastpath import FastPath
     from pycontain.platforms.trap.injection import Injection
 
 OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
 
 
+class Memories:
+    """The open ones of all address spaces; the oldest is closed when there are too many."""
+
+    def __init__(self, fast: FastPath | None) -> None:
+        self.recent: deque[Memory] = deque()
+        self.fast = fast
+
+    def opened(self, memory: Memory) -> None:
+        self.recent.append(memory)
+        if len(self.recent) > OPEN_MEMORIES:
+            self.recent.popleft().close()
+
+
 class Memory:
     """The memory of an address space through /proc/PID/mem; opened on first use, renewed by exec."""
 
-    __slots__ = ("fd", "pid", "recent")
+    __slots__ = ("fd", "memories", "pid", "shown")
 
-    def __init__(self, pid: int, recent: deque[Memory]) -> None:
-        """recent: the open ones of all address spaces; the oldest is closed when there are too many."""
+    def __init__(self, pid: int, memories: Memories) -> None:
         self.pid = pid
         self.fd = -1
-        self.recent = recent
+        self.memories = memories
+        self.shown: list[Traced] = []  # tasks of which the fast path knows the descriptor
 
     def open(self) -> int:
         if self.fd < 0:
             self.fd = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-            self.recent.append(self)
-            if len(self.recent) > OPEN_MEMORIES:
-                self.recent.popleft().close()
+            self.memories.opened(self)
         return self.fd
 
     def close(self) -> None:
         if self.fd >= 0:
+            for traced in self.shown:
+                traced.hide(self.memories.fast)
+            self.shown.clear()
             os.close(self.fd)
             self.fd = -1
 
@@ -48,6 +63,7 @@ class Traced:
         "call",
         "called",
         "calls",
+        "epoch",
         "held",
         "holding",
         "injection",
@@ -74,6 +90,7 @@ class Traced:
         self.task = task
         self.call = 0  # id of the notification that waits for an answer, 0: none
         self.number = -1
+        self.epoch = -1  # in which the fast path was told of it; -1: it does not answer its calls
         # see placement.py
         self.processors: frozenset[int] | None = None  # that it may run on; None: all
         self.called = 0.0  # when it last called, while it did not share
@@ -89,6 +106,12 @@ class Traced:
         self.taken_back = 0  # how often signals took this call back before we received it
         self.postponed: list[tuple[int, bytes]] = []  # signals, with siginfo, that wait until we receive it
         self.returning: list[tuple[int, bytes]] = []  # of these, sent again and not yet delivered
+
+    def hide(self, fast: FastPath | None) -> None:
+        """The fast path shall not answer its next call."""
+        if fast is not None and self.epoch >= 0:
+            self.epoch = -1
+            fast.hide(self.tid)
 
     def go_on(self) -> None:
         """From a stop. An exec under way is stepped: so it stops if it fails."""

@@ -48,10 +48,18 @@ class Memory:
 class FakePlatform:
     """See platforms.base.Platform."""
 
+    fast = None
+
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.sent: list[int] = []  # descriptors, owned by us
         self.killed: list[tuple[int, int | None, int]] = []
+
+    def wait(self) -> list[tuple[int, int]]:
+        return []
+
+    def hide(self, task: Task) -> None:
+        pass  # nothing is shown
 
     def finish(self, task: Task, value: int) -> None:
         self.answers.append(value)
