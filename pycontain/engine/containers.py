@@ -12,6 +12,7 @@ import time
 
 from pycontain.engine import clock, jsontext, names
 from pycontain.errors import Conflict, ContainerError, NotFound, StoreError
+from pycontain.store.spread import spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ class Container:
 def new_directory(engine: Engine) -> tuple[str, str]:
     """A new ID and its directory."""
     container_id = os.urandom(32).hex()
-    directory = os.path.join(engine.root, "containers", container_id)
+    parent = os.path.join(engine.root, "containers")
+    directory = os.path.join(parent, container_id)
     try:
-        os.makedirs(directory, mode=0o700)
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        spread(parent)
+        os.mkdir(directory, mode=0o700)
     except OSError as error:
         raise StoreError(f"make container directory {directory}: {error.strerror}") from None
     return container_id, directory

@@ -10,7 +10,9 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
+from pycontain.kernel.abi import pack_stat
 from pycontain.kernel.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, Credentials
+from pycontain.kernel.vfs.filesystem import Filesystem
 from pycontain.kernel.vfs.mount import Node
 from pycontain.platforms.base import (
     MISSING_FILE,
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from pycontain.kernel.vfs.handles import Handle
     from pycontain.unionfs.inode import Inode
 
-LIVE = 1  # the size and the times of an inode are those of its host file
+LIVE, PLAIN = 1, 4  # flags, see fastpath.c
+MOST_AT_ONCE = 64  # changes between two calls that are learnt; of more, each is when it is asked for
 PATH_ONLY, A_FILE = -2, -1  # instead of the descriptor of a directory
 ROOT_INO = 2
 
@@ -52,6 +55,8 @@ class Names:
             if ino < self._next:
                 self._changed[ino >> 3] |= 1 << (ino & 7)
         self._files = os.open(fs.files, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._nodes: set[int] = set()  # that were known and are changing
+        self._renamed: set[tuple[int, bytes]] = set()
         self._told: tuple[int, bool, bool] | None = None
         fs.changes = self
         container.handles.changes = self
@@ -82,13 +87,29 @@ class Names:
 
     def changing(self, ino: int) -> None:
         """An inode is about to change."""
+        self.fast.changed.add(self)
         if ino < self._next:
             self._changed[ino >> 3] |= 1 << (ino & 7)
-        self.fast.forget_node(self._space, ino)
+        if (self.fast.forget_node(self._space, ino) or ino < self._next) and len(self._nodes) < MOST_AT_ONCE:
+            self._nodes.add(ino)
 
     def renamed(self, directory: int, name: bytes) -> None:
         """A name of a directory has come, gone, or leads elsewhere."""
+        self.fast.changed.add(self)
         self.fast.forget_name(self._space, directory, name, len(name))
+        if len(self._renamed) < MOST_AT_ONCE:
+            self._renamed.add((directory, name))
+
+    def settle(self) -> None:
+        """What has changed is as it will be, for now."""
+        for directory, name in self._renamed:
+            self._learn_name(directory, name)
+        self._renamed.clear()
+        for ino in self._nodes:
+            inode = self._inode(ino)
+            if inode is not None:
+                self._learn_node(inode)
+        self._nodes.clear()
 
     def opened(self, device: int, ino: int, handle: Handle) -> None:
         """A descriptor stands for a directory, or an O_PATH open."""
@@ -99,9 +120,12 @@ class Names:
         self.fast.set_room(self.index, self._container.handles.room)
 
     def made(self, ino: int, fd: int, device: int, host_ino: int) -> None:
-        """The fast path has opened a directory."""
+        """The fast path has opened a directory, or a file of the tree's own."""
         inode = self._inode(ino)
         assert inode is not None
+        if fd < 0:
+            self._fs.by_host[device, host_ino] = inode
+            return
         handles = self._container.handles
         handles.adopt(Node(self._container.root_mount, inode), fd, device, host_ino)
         self.fast.set_room(self.index, handles.room)
@@ -116,17 +140,13 @@ class Names:
         if kind == MISSING_HOST:
             self._learn_host(device, host_ino)
             return
+        if kind == MISSING_NAME:
+            self._learn_name(ino, name)
+            return
         inode = self._inode(ino)
         if inode is None or not inode.nlink:
             return
-        if kind == MISSING_NAME:
-            if inode.children is None:
-                return
-            child = inode.children.get(name)
-            self.fast.learn_name(self._of(ino), ino, name, len(name), 0 if child is None else child.ino)
-            if child is not None:
-                self._learn_node(self._fs.current(child))
-        elif kind == MISSING_LISTING:
+        if kind == MISSING_LISTING:
             listing = self._fs.image.listings.get(ino)
             if listing is not None and self._of(ino) == self._image:
                 self.fast.learn_listing(self._image, ino, listing.records, len(listing.records), len(listing.ends))
@@ -145,6 +165,15 @@ class Names:
             return self._space
         return self._image
 
+    def _learn_name(self, directory: int, name: bytes) -> None:
+        inode = self._inode(directory)
+        if inode is None or inode.children is None or not inode.nlink:
+            return
+        child = inode.children.get(name)
+        self.fast.learn_name(self._of(directory), directory, name, len(name), 0 if child is None else child.ino)
+        if child is not None:
+            self._learn_node(self._fs.current(child))
+
     def _learn_node(self, inode: Inode) -> None:
         if not inode.nlink:
             return
@@ -153,23 +182,22 @@ class Names:
         if len(target) >= self.fast.most_text:
             return
         parent = ROOT_INO if inode.parent is None else inode.parent.ino
-        live = LIVE if inode.content is None and inode.is_regular else 0
-        self.fast.learn_node(self._of(ino), ino, parent, live, fs.packed_stat(inode), target, len(target))
+        flags = 0 if inode.mode & 0o6000 or inode.xattrs else PLAIN
+        if inode.content is None and inode.is_regular:
+            flags |= LIVE
+            packed = pack_stat(fs.dev, Filesystem.stat(fs, inode))  # the rest is the host's whenever it is asked for
+        else:
+            packed = fs.packed_stat(inode)
+        self.fast.learn_node(self._of(ino), ino, parent, flags, packed, target, len(target))
 
     def _learn_file(self, inode: Inode) -> None:
-        """Where its bytes are, once they have been opened: from then on it is known whose they are."""
-        path = b""
-        if inode.content is None:
-            host = os.stat(self._fs.backing(inode))
-            if (host.st_dev, host.st_ino) not in self._fs.by_host:
-                return
-        elif type(inode.content) is str:
-            host = os.stat(inode.content)
-            if (host.st_dev, host.st_ino) not in self._fs.image.by_host:
-                return
-            path = os.fsencode(inode.content)
-        else:
+        """Where its bytes are in its layer, once they have been opened: from then on it is known whose they are."""
+        if type(inode.content) is not str:
             return
+        host = os.stat(inode.content)
+        if (host.st_dev, host.st_ino) not in self._fs.image.by_host:
+            return
+        path = os.fsencode(inode.content)
         self.fast.learn_file(self._of(inode.ino), inode.ino, path, len(path))
 
     def _learn_host(self, device: int, ino: int) -> None:
@@ -257,15 +285,21 @@ class Teacher:
         for index, ino, fd, device, host_ino in made:
             self._by_index[index].made(ino, fd, device, host_ino)
 
-    def teach(self, task: Task, missing: Missing) -> None:
-        names = self._names.get(task.process.container)
-        if names is not None:
-            names.learn(missing)
+    def teach(self, task: Task, missing: Missing | None) -> None:
+        """See platforms.base.Listener."""
+        changed = self._fast.changed
+        while changed:
+            changed.pop().settle()
+        if missing is not None:
+            names = self._names.get(task.process.container)
+            if names is not None:
+                names.learn(missing)
 
     def forget(self, container: Container) -> None:
         """It has ended."""
         names = self._names.pop(container, None)
         if names is not None:
             names.close()
+            self._fast.changed.discard(names)
             del self._by_index[names.index]
             self._free.append(names.index)

@@ -125,6 +125,7 @@ class Kernel:
             self.tables.close(process.threads.pop(tid))
         process.threads[process.pid] = task
         self.tasks[process.pid] = task
+        self.tables.expect(task)
 
     def exited(self, tid: int, status: int, usage: resource.struct_rusage | None = None) -> None:
         task = self.tasks.pop(tid, None)
@@ -171,7 +172,7 @@ class Kernel:
         """See platforms.base.Listener."""
         return None if self.teacher is None else self.teacher.show(task)
 
-    def teach(self, task: Task, missing: Missing) -> None:
+    def teach(self, task: Task, missing: Missing | None) -> None:
         if self.teacher is not None:
             try:
                 self.teacher.teach(task, missing)

@@ -91,6 +91,14 @@ class DescriptorTables:
         if len(self._open) > OPEN_TABLES:
             self.close(next(iter(self._open)))
 
+    def expect(self, task: Task) -> None:
+        """A program begins, and it will use some."""
+        if task.descriptors < 0 and len(self._open) < OPEN_TABLES:
+            try:
+                self.open(task)
+            except OSError:
+                pass  # it has gone
+
     def close(self, task: Task) -> None:
         if task.descriptors >= 0:
             os.close(task.descriptors)

@@ -109,8 +109,8 @@ class Listener(Protocol):
     def show(self, task: Any) -> Shown | None:
         """What the fast path may know of a task; None: nothing."""
 
-    def teach(self, task: Any, missing: Missing) -> None:
-        """Tell the fast path what it lacked to answer a call of the task."""
+    def teach(self, task: Any, missing: Missing | None) -> None:
+        """A call of the task has been answered. Tell the fast path what it lacked to do that, and what has changed."""
 
     def sender(self, task: Any, pid: int) -> tuple[int, int]:
         """Number and real user of a process as a task's container knows them; (0, 0) for one that is not in it."""
@@ -142,6 +142,7 @@ class FastPath(Protocol):
     identities: int
     groups: int  # that one identity may have
     most_text: int  # bytes of a symlink's target
+    changed: set[Any]  # the kernel's: what it wants to tell after the call that it answers now
 
     def new_space(self) -> int: ...
     def new_epoch(self) -> None:
@@ -153,13 +154,14 @@ class FastPath(Protocol):
     learn_name: Callable[[int, int, bytes, int, int], None]  # space, directory, name, its length, inode or 0
     forget_name: Callable[[int, int, bytes, int], None]
     learn_node: Callable[[int, int, int, int, bytes, bytes, int], None]  # space, ino, parent, flags, stat, target
-    forget_node: Callable[[int, int], None]
+    forget_node: Callable[[int, int], int]  # was it known?
     learn_file: Callable[[int, int, bytes, int], None]  # space, ino, host path
     learn_listing: Callable[[int, int, bytes, int, int], None]  # space, ino, struct linux_dirent64s, how many
     learn_host: Callable[[int, int, int, int, int, int, int], None]  # space, dev, ino, node, fd, size, ctime
     forget_host: Callable[[int, int, int], None]
     set_room: Callable[[int, int], None]  # tree, how many more directories may be opened
-    made: Callable[[list[tuple[int, int, int, int, int]]], None]  # is told of those: tree, ino, fd, device, host inode
+    made: Callable[[list[tuple[int, int, int, int, int]]], None]
+    """Is told of directories that it has opened, and of a tree's own files (fd -1): tree, ino, fd, device, host inode."""
 
 
 class Shown(NamedTuple):

@@ -23,6 +23,7 @@ from pycontain.store.blobs import Blobs
 from pycontain.store.images import Image, Images
 from pycontain.store.layers import Layers
 from pycontain.store.newfile import NewFile
+from pycontain.store.spread import spread
 from pycontain.store.tags import Tags
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def _create(root: str, layout: str) -> None:
     os.makedirs(root, mode=0o700, exist_ok=True)
     for directory in _DIRECTORIES:
         os.makedirs(os.path.join(root, directory), exist_ok=True)
+        spread(os.path.join(root, directory))
     for path, content in ((os.path.join(root, "index.json"), INDEX), (layout, LAYOUT)):
         new = NewFile(root)
         new.write(content)

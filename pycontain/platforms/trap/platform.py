@@ -186,7 +186,7 @@ class TrapPlatform:
             missing = fast.missing(events)
             traced = self._answer(listener, fast.received(events))
             if traced is not None:
-                if missing is not None:
+                if missing is not None or fast.changed:
                     self.kernel.teach(traced.task, missing)
                 if traced.epoch != fast.epoch and not traced.call:
                     self._show(traced)
@@ -596,6 +596,8 @@ class TrapPlatform:
             return
         if execute.install(traced, pending, self._stub_id):
             self.kernel.execed(traced.task, old)
+            if self.fast is not None:
+                self._show(traced)
             for signum in pending.held:
                 os.kill(tid, signum)
         host.ptrace(host.PTRACE_CONT, tid)

@@ -20,7 +20,7 @@ typedef long i64;
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { ENOENT = 2, EINTR = 4, EINVAL = 22 };
+enum { ENOENT = 2, EINTR = 4, ENOTDIR = 20, EINVAL = 22, ENOTTY = 25 };
 enum {
     SYS_close = 3, SYS_lseek = 8, SYS_mmap = 9, SYS_ioctl = 16, SYS_pread64 = 17, SYS_pwrite64 = 18,
     SYS_epoll_wait = 232, SYS_openat = 257, SYS_mkdirat = 258, SYS_newfstatat = 262, SYS_unlinkat = 263,
@@ -30,7 +30,7 @@ enum {
     CALL_stat = 4, CALL_fstat = 5, CALL_lstat = 6, CALL_access = 21, CALL_getpid = 39, CALL_open = 2,
     CALL_readlink = 89, CALL_getuid = 102, CALL_getgid = 104, CALL_geteuid = 107, CALL_getegid = 108,
     CALL_getdents64 = 217, CALL_openat = 257, CALL_newfstatat = 262, CALL_readlinkat = 267, CALL_faccessat = 269,
-    CALL_statx = 332, CALL_faccessat2 = 439,
+    CALL_statx = 332, CALL_faccessat2 = 439, CALL_ioctl = 16, CALL_rmdir = 84, CALL_unlink = 87, CALL_unlinkat = 263,
 };
 #define NOTIF_RECV 0xC0502100UL
 #define NOTIF_SEND 0xC0182101UL
@@ -41,15 +41,17 @@ enum {
     AT_STATX_SYNC = 0x6000, AT_REMOVEDIR = 0x200,
 };
 enum {
-    O_NOCTTY = 0400, O_NONBLOCK = 04000, O_LARGEFILE = 0100000, O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000,
+    O_ACCMODE = 3, O_APPEND = 02000, O_NOCTTY = 0400, O_NONBLOCK = 04000, O_LARGEFILE = 0100000, O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000,
     O_CLOEXEC = 02000000,
 };
-enum { IFMT = 0170000, IFDIR = 0040000, IFLNK = 0120000, IFREG = 0100000 };
+enum { TIOCGPGRP = 0x540F, TIOCSPGRP = 0x5410, TIOCGSID = 0x5429 };
+enum { STICKY = 01000, IFMT = 0170000, IFDIR = 0040000, IFLNK = 0120000, IFREG = 0100000 };
 enum { EXECUTE = 1, WRITE = 2, READ = 4 };
 
 enum {
-    EVENTS = 64, NAME = 51, PATH = 256, MAX_LINKS = 40, ROOT_INO = 2,
-    NAMES = 1 << 16, NODES = 1 << 15, HOSTS = 1 << 15, ARENA = 8 << 20, MADE = 256,
+    EVENTS = 64, NAME = 255, SHORT = 47, PATH = 256, MAX_LINKS = 40, ROOT_INO = 2,
+    NAMES = 1 << 16, NODES = 1 << 15, HOSTS = 1 << 15, ARENA = 8 << 20, LONG_NAMES = 1 << 20,
+    MADE = 256,
     TASKS = 4096, TREES = 1024, IDENTITIES = 64, GROUPS = 32, TIDS = 1 << 22, LISTENERS = 1 << 20, CALLS = 512,
 };
 #define UNKNOWN 0xFFFFFFFFu
@@ -107,16 +109,18 @@ struct out {
 /* A name in a directory. Spaces number the trees and images: what a container has not changed is its image's. */
 struct name {
     u32 generation, space, directory, child; /* child 0: there is none */
-    u8 length, text[NAME];
+    u8 length, text[SHORT];                  /* a longer one is in the arena of names, at the place in text */
 };
 
-enum { LIVE = 1, OPENED = 2 }; /* size and times are the host file's; the host knows it by an open description */
+/* LIVE: size and times are those of the host file, which is in the tree's directory of its own files. OPENED: Python
+   knows of an open description whose file it is. PLAIN: who writes to it takes nothing away (setuid, capabilities). */
+enum { LIVE = 1, OPENED = 2, PLAIN = 4 };
 struct node {
     u32 generation, space, ino, parent;
     u32 flags, target, target_length;
     u32 path;
     u32 listing, listing_length, listing_count;
-    u32 pad;
+    u32 known; /* all but stat holds, even if that has been forgotten */
     struct stat stat;
 };
 
@@ -138,7 +142,7 @@ struct tree {
     u64 covered[64];    /* inodes that something may be mounted on, by their low 12 bits */
 };
 
-/* A directory that has been opened here: Python does not know yet. */
+/* A directory, or (fd -1) a file of the tree's own, that has been opened here: Python does not know yet. */
 struct made {
     u32 tree, node;
     i32 fd;
@@ -162,7 +166,7 @@ struct task {
 struct fastpath {
     i32 epoll;
     u32 epoch, names_generation, nodes_generation, hosts_generation, names_used, nodes_used, hosts_used, arena_used;
-    u32 tasks_free, tasks_reached, made_count;
+    u32 long_names_used, tasks_free, tasks_reached, made_count;
     u64 calls[CALLS];
     u8 listeners[LISTENERS / 8];
     struct epoll_event ready[EVENTS];
@@ -176,6 +180,7 @@ struct fastpath {
     struct node nodes[NODES];
     struct host hosts[HOSTS];
     u8 arena[ARENA];
+    u8 long_names[LONG_NAMES];
 };
 
 static inline i64 call6(i64 nr, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f)
@@ -241,7 +246,7 @@ static u32 mix_name(u32 space, u32 directory, const u8 *text, u32 length)
 static void clear_names(struct fastpath *f)
 {
     f->names_generation++;
-    f->names_used = 0;
+    f->names_used = f->long_names_used = 0;
 }
 
 static void clear_nodes(struct fastpath *f)
@@ -256,6 +261,15 @@ static void clear_hosts(struct fastpath *f)
     f->hosts_used = 0;
 }
 
+static const u8 *name_text(const struct fastpath *f, const struct name *name)
+{
+    u32 at;
+    if (name->length <= SHORT)
+        return name->text;
+    memcpy(&at, name->text, sizeof at);
+    return f->long_names + at;
+}
+
 static struct name *find_name(struct fastpath *f, u32 space, u32 directory, const u8 *text, u32 length, int make)
 {
     u32 at = mix_name(space, directory, text, length);
@@ -268,12 +282,18 @@ static struct name *find_name(struct fastpath *f, u32 space, u32 directory, cons
             slot->space = space;
             slot->directory = directory;
             slot->length = (u8)length;
-            memcpy(slot->text, text, length);
+            if (length <= SHORT)
+                memcpy(slot->text, text, length);
+            else {
+                memcpy(slot->text, &f->long_names_used, sizeof(u32));
+                memcpy(f->long_names + f->long_names_used, text, length);
+                f->long_names_used += length;
+            }
             f->names_used++;
             return slot;
         }
         if (slot->directory == directory && slot->space == space && slot->length == length &&
-            equal(slot->text, text, length))
+            equal(name_text(f, slot), text, length))
             return slot;
     }
 }
@@ -289,7 +309,7 @@ static struct node *find_node(struct fastpath *f, u32 space, u32 ino, int make)
             slot->generation = f->nodes_generation;
             slot->space = space;
             slot->ino = ino;
-            slot->stat.ino = 0;
+            slot->stat.ino = slot->known = 0;
             f->nodes_used++;
             return slot;
         }
@@ -370,6 +390,7 @@ struct call {
     struct out *out;
     struct notif *n;
     i32 listener;
+    struct node *parent; /* of what the last walk has found by a name */
 };
 
 enum { DONE, HAND_OVER };
@@ -528,7 +549,8 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
     u8 text[2][PATH];
     u32 side = 0, links = 0, at = 0, ino;
     struct node *node;
-    if (!length || path[length - 1] == '/' || path[0] == 0)
+    c->parent = 0;
+    if (!length)
         return UNSURE;
     if (path[0] == '/')
         ino = ROOT_INO;
@@ -558,11 +580,8 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
         size = at - start;
         if ((node->stat.mode & IFMT) != IFDIR || !may(c->who, &node->stat, EXECUTE))
             return UNSURE;
-        if (size == 1 && path[start] == '.') {
-            if (at == length)
-                return UNSURE;
+        if (size == 1 && path[start] == '.')
             continue;
-        }
         if (size == 2 && path[start] == '.' && path[start + 1] == '.') {
             if (ino != ROOT_INO)
                 ino = node->parent;
@@ -585,6 +604,7 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
             return ABSENT;
         if (covered(c->tree, child))
             return UNSURE;
+        c->parent = node;
         {
             struct node *next = node_of(c, child);
             if (!next)
@@ -593,8 +613,7 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
                 const u8 *target = c->f->arena + next->target;
                 u32 rest = length - at, total = next->target_length + rest;
                 u8 *to = text[side];
-                if (!next->target || !next->target_length || total >= PATH || ++links > MAX_LINKS ||
-                    target[next->target_length - 1] == '/')
+                if (!next->target || !next->target_length || total >= PATH || ++links > MAX_LINKS)
                     return UNSURE;
                 memcpy(to, target, next->target_length);
                 memcpy(to + next->target_length, path + at, rest);
@@ -607,14 +626,14 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
                     if (!(node = node_of(c, ino)))
                         return UNSURE;
                 }
-                if (path[length - 1] == '.' && (length == 1 || path[length - 2] == '/' || path[length - 2] == '.'))
-                    return UNSURE;
                 continue;
             }
             ino = child;
             node = next;
         }
     }
+    if (path[length - 1] == '/' && (node->stat.mode & IFMT) != IFDIR)
+        return UNSURE;
     *found = node;
     return FOUND;
 }
@@ -634,8 +653,14 @@ static int do_fstat_to(struct call *c, i32 fd, struct stat *info)
     struct stat host_info;
     struct host *host = host_of(c, fd, &host_info);
     struct node *node;
-    if (!host || !(node = node_of(c, host->node)))
+    if (!host)
         return 0;
+    if (!(node = node_of(c, host->node))) {
+        c->out->host_dev = host_info.dev; /* it may be another one's by now */
+        c->out->host_ino = host_info.ino;
+        missing(c, MISSING_HOST, 0);
+        return 0;
+    }
     *info = node->stat;
     if (node->flags & LIVE)
         merge(info, &host_info);
@@ -807,7 +832,9 @@ static int do_open(struct call *c, i32 dirfd, u64 path_address, u32 flags)
     u8 path[PATH], name[12];
     struct node *node;
     i64 length, fd;
-    if (flags & ~(u32)(O_NOCTTY | O_NONBLOCK | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC))
+    u32 access = flags & O_ACCMODE, wanted = access == 0 ? READ : access == 1 ? WRITE : READ | WRITE;
+    if (access == O_ACCMODE || flags & ~(u32)(O_ACCMODE | O_APPEND | O_NOCTTY | O_NONBLOCK | O_LARGEFILE | O_DIRECTORY |
+                                              O_NOFOLLOW | O_CLOEXEC))
         return HAND_OVER;
     if ((length = read_path(c, path_address, path)) <= 0)
         return HAND_OVER;
@@ -822,14 +849,18 @@ static int do_open(struct call *c, i32 dirfd, u64 path_address, u32 flags)
     if (c->tree->watched)
         return HAND_OVER;
     if ((node->stat.mode & IFMT) == IFDIR)
-        return do_open_directory(c, node);
-    if ((node->stat.mode & IFMT) != IFREG || flags & O_DIRECTORY || !may(c->who, &node->stat, READ))
+        return wanted == READ ? do_open_directory(c, node) : HAND_OVER;
+    if ((node->stat.mode & IFMT) != IFREG || flags & O_DIRECTORY || !may(c->who, &node->stat, wanted))
         return HAND_OVER;
-    if (!(node->flags & OPENED)) {
+    if (wanted != READ && ((node->flags & (LIVE | PLAIN)) != (LIVE | PLAIN) || c->tree->read_only))
+        return HAND_OVER;
+    if (!(node->flags & (OPENED | LIVE))) {
         missing(c, MISSING_FILE, node->ino);
         return HAND_OVER;
     }
-    flags &= O_NONBLOCK | O_NOFOLLOW;
+    if (c->f->made_count >= MADE)
+        return HAND_OVER;
+    flags &= O_ACCMODE | O_APPEND | O_NONBLOCK | O_NOFOLLOW;
     flags |= O_CLOEXEC | O_NOCTTY;
     if (node->flags & LIVE) {
         decimal(name, node->ino);
@@ -838,6 +869,22 @@ static int do_open(struct call *c, i32 dirfd, u64 path_address, u32 flags)
         fd = call4(SYS_openat, AT_FDCWD, (i64)(c->f->arena + node->path), flags, 0);
     if (fd < 0)
         return HAND_OVER;
+    if (!(node->flags & OPENED)) {
+        struct made *made = &c->f->made[c->f->made_count];
+        struct stat info;
+        if (call4(SYS_newfstatat, fd, (i64) "", (i64)&info, AT_EMPTY_PATH)) {
+            call4(SYS_close, fd, 0, 0, 0);
+            return HAND_OVER;
+        }
+        made->tree = c->task->tree;
+        made->node = node->ino;
+        made->fd = -1;
+        made->dev = info.dev;
+        made->ino = info.ino;
+        c->f->made_count++;
+        learn_host(c->f, c->tree->space, info.dev, info.ino, node->ino, -1, 0, 0);
+        node->flags |= OPENED;
+    }
     {
         int given = give(c, fd);
         call4(SYS_close, fd, 0, 0, 0);
@@ -868,6 +915,34 @@ static int do_getdents(struct call *c, i32 fd, u64 to, u64 size)
         return HAND_OVER;
     call4(SYS_lseek, host->fd, node->listing_count, 0, 0);
     return answer(c, node->listing_length);
+}
+
+/* A name that is not there cannot be removed, nor can a file as a directory. */
+static int do_remove(struct call *c, i32 dirfd, u64 path_address, int directory)
+{
+    u8 path[PATH];
+    struct node *node;
+    i64 length = read_path(c, path_address, path);
+    if (length <= 0 || path[length - 1] == '/' || path[length - 1] == '.')
+        return HAND_OVER;
+    switch (walk(c, dirfd, path, (u32)length, 0, &node)) {
+    case ABSENT:
+        return answer(c, -ENOENT);
+    case FOUND:
+        if (directory && (node->stat.mode & IFMT) != IFDIR && c->who->everywhere && !c->tree->read_only && c->parent &&
+            !(c->parent->stat.mode & STICKY))
+            return answer(c, -ENOTDIR);
+    }
+    return HAND_OVER;
+}
+
+/* What the filter sends here is no request that a file or a socket knows, but for three of terminals. */
+static int do_ioctl(struct call *c, i32 fd, u32 request)
+{
+    struct stat info;
+    if (request == TIOCGPGRP || request == TIOCSPGRP || request == TIOCGSID || !host_stat(c, fd, &info))
+        return HAND_OVER;
+    return answer(c, -ENOTTY);
 }
 
 static int dispatch(struct call *c)
@@ -906,6 +981,14 @@ static int dispatch(struct call *c)
         return do_open(c, (i32)a[0], a[1], (u32)a[2]);
     case CALL_getdents64:
         return do_getdents(c, (i32)a[0], a[1], a[2]);
+    case CALL_rmdir:
+        return do_remove(c, AT_FDCWD, a[0], 1);
+    case CALL_unlink:
+        return do_remove(c, AT_FDCWD, a[0], 0);
+    case CALL_unlinkat:
+        return a[2] & ~(u64)AT_REMOVEDIR ? HAND_OVER : do_remove(c, (i32)a[0], a[1], (a[2] & AT_REMOVEDIR) != 0);
+    case CALL_ioctl:
+        return do_ioctl(c, (i32)a[0], (u32)a[1]);
     case CALL_getpid:
         return answer(c, c->task->pid);
     case CALL_getuid:
@@ -931,7 +1014,7 @@ static struct task *task_of(struct fastpath *f, u32 tid)
 
 static int serve(struct fastpath *f, i32 listener, struct out *out)
 {
-    struct call c = {f, 0, 0, 0, out, &out->notif, listener};
+    struct call c = {f, 0, 0, 0, out, &out->notif, listener, 0};
     out->missing = NOTHING;
     c.task = task_of(f, out->notif.pid);
     if (!c.task || c.task->mode == SLOW || c.task->epoch != f->epoch)
@@ -1117,7 +1200,7 @@ EXPORT void fastpath_learn_name(struct fastpath *f, u32 space, u32 directory, co
 {
     if (!length || length > NAME)
         return;
-    if (f->names_used > NAMES / 4 * 3)
+    if (f->names_used > NAMES / 4 * 3 || f->long_names_used + NAME > LONG_NAMES)
         clear_names(f);
     find_name(f, space, directory, text, length, 1)->child = child;
 }
@@ -1137,9 +1220,14 @@ EXPORT void fastpath_learn_node(struct fastpath *f, u32 space, u32 ino, u32 pare
     if (!room(f, length))
         return;
     node = find_node(f, space, ino, 1);
+    if (node->known && (node->flags & LIVE) == (flags & LIVE))
+        flags |= node->flags & OPENED; /* it is only its attributes that have changed */
+    else
+        node->path = 0;
+    node->known = 1;
     node->parent = parent;
     node->flags = flags;
-    node->target = node->target_length = node->path = node->listing = 0;
+    node->target = node->target_length = node->listing = 0;
     memcpy(&node->stat, stat, sizeof node->stat);
     if (length) {
         node->target = keep(f, target, length);
@@ -1147,11 +1235,14 @@ EXPORT void fastpath_learn_node(struct fastpath *f, u32 space, u32 ino, u32 pare
     }
 }
 
-EXPORT void fastpath_forget_node(struct fastpath *f, u32 space, u32 ino)
+/* Was it known? */
+EXPORT u32 fastpath_forget_node(struct fastpath *f, u32 space, u32 ino)
 {
     struct node *node = find_node(f, space, ino, 0);
-    if (node)
-        node->stat.ino = 0;
+    if (!node || !node->stat.ino)
+        return 0;
+    node->stat.ino = 0;
+    return 1;
 }
 
 /* The host path of a file's bytes, NUL-terminated; without one it is in the tree's own directory. */

@@ -16,8 +16,8 @@ from pycontain.platforms.base import Missing
 HERE = os.path.dirname(os.path.abspath(__file__))
 EVENTS, CALLS, MOST_MADE, MADE_SHIFT = 64, 512, 256, 16
 # struct out: descriptor, events; what was missing; the notification
-OUT_SIZE, NOTIF_AT, NOTIF_SIZE = 168, 88, 80
-OUT, MISSING = struct.Struct("<II"), struct.Struct("<8xIIQQI52s")
+OUT_SIZE, NOTIF_AT, NOTIF_SIZE = 376, 296, 80
+OUT, MISSING = struct.Struct("<II"), struct.Struct("<8xIIQQI256s")
 RECEIVED, INDEX_SHIFT = 1 << 20, 21  # in events: the call has been received, and is the notification of that number
 MADE = struct.Struct("<IIi4xQQ")
 TREE = struct.Struct("<4Ii2Ii2IQ64Q")
@@ -60,7 +60,7 @@ class FastPath:
         self.learn_name = bind("learn_name", _UINT, _UINT, _TEXT, _UINT, _UINT)
         self.forget_name = bind("forget_name", _UINT, _UINT, _TEXT, _UINT)
         self.learn_node = bind("learn_node", _UINT, _UINT, _UINT, _UINT, _TEXT, _TEXT, _UINT)
-        self.forget_node = bind("forget_node", _UINT, _UINT)
+        self.forget_node = bind("forget_node", _UINT, _UINT, result=_UINT)
         self.learn_file = bind("learn_file", _UINT, _UINT, _TEXT, _UINT)
         self.learn_listing = bind("learn_listing", _UINT, _UINT, _TEXT, _UINT, _UINT)
         self.learn_host = bind("learn_host", _UINT, _LONG, _LONG, _UINT, _INT, _LONG, _LONG)
@@ -74,6 +74,7 @@ class FastPath:
         self._made_known = bind("made_known")
         self.set_room = bind("set_room", _UINT, _UINT)
         self.made: Callable[[list[tuple[int, int, int, int, int]]], None] = lambda made: None
+        self.changed: set[Any] = set()
         self._spaces = 0
         self.epoch = 0
 
