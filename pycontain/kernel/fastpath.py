@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pycontain.unionfs.inode import Inode
 
 LIVE, PLAIN = 1, 4  # flags, see fastpath.c
+MISSES = 4  # names of a directory that are learnt one by one before all are
+MOST_NAMES = 2000  # of a directory whose names are learnt at once
 MOST_AT_ONCE = 64  # changes between two calls that are learnt; of more, each is when it is asked for
 PATH_ONLY, A_FILE = -2, -1  # instead of the descriptor of a directory
 ROOT_INO = 2
@@ -55,7 +57,8 @@ class Names:
             if ino < self._next:
                 self._changed[ino >> 3] |= 1 << (ino & 7)
         self._files = os.open(fs.files, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._nodes: set[int] = set()  # that were known and are changing
+        self._directories: set[int] = set()  # that are changing
+        self._misses: dict[int, int] = {}  # of names, by directory
         self._renamed: set[tuple[int, bytes]] = set()
         self._told: tuple[int, bool, bool] | None = None
         fs.changes = self
@@ -85,13 +88,15 @@ class Names:
 
     # -- what changes
 
-    def changing(self, ino: int) -> None:
+    def changing(self, inode: Inode) -> None:
         """An inode is about to change."""
-        self.fast.changed.add(self)
+        ino = inode.ino
         if ino < self._next:
             self._changed[ino >> 3] |= 1 << (ino & 7)
-        if (self.fast.forget_node(self._space, ino) or ino < self._next) and len(self._nodes) < MOST_AT_ONCE:
-            self._nodes.add(ino)
+        self.fast.forget_node(self._space, ino)
+        if inode.children is not None and len(self._directories) < MOST_AT_ONCE:
+            self._directories.add(ino)  # whose names will be walked through; of a file more may change first
+            self.fast.changed.add(self)
 
     def renamed(self, directory: int, name: bytes) -> None:
         """A name of a directory has come, gone, or leads elsewhere."""
@@ -105,11 +110,11 @@ class Names:
         for directory, name in self._renamed:
             self._learn_name(directory, name)
         self._renamed.clear()
-        for ino in self._nodes:
+        for ino in self._directories:
             inode = self._inode(ino)
             if inode is not None:
                 self._learn_node(inode)
-        self._nodes.clear()
+        self._directories.clear()
 
     def opened(self, device: int, ino: int, handle: Handle) -> None:
         """A descriptor stands for a directory, or an O_PATH open."""
@@ -142,6 +147,9 @@ class Names:
             return
         if kind == MISSING_NAME:
             self._learn_name(ino, name)
+            misses = self._misses[ino] = self._misses.get(ino, 0) + 1
+            if misses == MISSES:
+                self._learn_names(ino)
             return
         inode = self._inode(ino)
         if inode is None or not inode.nlink:
@@ -173,6 +181,18 @@ class Names:
         self.fast.learn_name(self._of(directory), directory, name, len(name), 0 if child is None else child.ino)
         if child is not None:
             self._learn_node(self._fs.current(child))
+
+    def _learn_names(self, directory: int) -> None:
+        """All of a directory: of what is not among them it is known that it is not there."""
+        inode = self._inode(directory)
+        del self._misses[directory]
+        if inode is None or inode.children is None or len(inode.children) > MOST_NAMES:
+            return
+        space, learn = self._of(directory), self.fast.learn_name
+        generation = self.fast.names_generation()
+        for name, child in inode.children.items():
+            learn(space, directory, name, len(name), child.ino)
+        self.fast.complete(space, directory, generation)
 
     def _learn_node(self, inode: Inode) -> None:
         if not inode.nlink:

@@ -153,6 +153,8 @@ class FastPath(Protocol):
 
     learn_name: Callable[[int, int, bytes, int, int], None]  # space, directory, name, its length, inode or 0
     forget_name: Callable[[int, int, bytes, int], None]
+    complete: Callable[[int, int, int], None]  # space, directory: all its names have been told since ..
+    names_generation: Callable[[], int]  # .. this was the same
     learn_node: Callable[[int, int, int, int, bytes, bytes, int], None]  # space, ino, parent, flags, stat, target
     forget_node: Callable[[int, int], int]  # was it known?
     learn_file: Callable[[int, int, bytes, int], None]  # space, ino, host path

@@ -30,7 +30,7 @@ def failure(code: int) -> OSError:
 class Changes(Protocol):
     """Who wants to know what a tree changes."""
 
-    def changing(self, ino: int) -> None:
+    def changing(self, inode: Inode) -> None:
         """An inode is about to be another one than before, under the same number."""
 
     def renamed(self, directory: int, name: bytes) -> None:
@@ -158,7 +158,7 @@ class View:
                 return inode  # an own inode that was unlinked, still open somewhere
             mine = self.changed[inode.ino] = inode.copy()
         if self.changes is not None:
-            self.changes.changing(inode.ino)
+            self.changes.changing(inode)
         return mine
 
     def _record(self, inode: Inode) -> None:

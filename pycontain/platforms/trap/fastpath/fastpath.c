@@ -121,6 +121,7 @@ struct node {
     u32 path;
     u32 listing, listing_length, listing_count;
     u32 known; /* all but stat holds, even if that has been forgotten */
+    u32 complete; /* the generation of names in which all of the directory's have been told */
     struct stat stat;
 };
 
@@ -309,7 +310,7 @@ static struct node *find_node(struct fastpath *f, u32 space, u32 ino, int make)
             slot->generation = f->nodes_generation;
             slot->space = space;
             slot->ino = ino;
-            slot->stat.ino = slot->known = 0;
+            slot->stat.ino = slot->known = slot->complete = 0;
             f->nodes_used++;
             return slot;
         }
@@ -593,7 +594,7 @@ static int walk(struct call *c, i32 dirfd, const u8 *path, u32 length, int follo
             return UNSURE;
         space = space_of(c->tree, ino);
         name = find_name(c->f, space, ino, path + start, size, 0);
-        child = name ? name->child : UNKNOWN;
+        child = name ? name->child : node->complete == c->f->names_generation ? 0 : UNKNOWN;
         if (child == UNKNOWN) {
             c->out->length = size;
             memcpy(c->out->name, path + start, size);
@@ -1207,9 +1208,20 @@ EXPORT void fastpath_learn_name(struct fastpath *f, u32 space, u32 directory, co
 
 EXPORT void fastpath_forget_name(struct fastpath *f, u32 space, u32 directory, const u8 *text, u32 length)
 {
-    struct name *name;
-    if (length && length <= NAME && (name = find_name(f, space, directory, text, length, 0)))
-        name->child = UNKNOWN;
+    fastpath_learn_name(f, space, directory, text, length, UNKNOWN); /* not nothing: the others may be complete */
+}
+
+/* All names of a directory have been told since clear_names(), which generation tells. */
+EXPORT void fastpath_complete(struct fastpath *f, u32 space, u32 ino, u32 generation)
+{
+    struct node *node = find_node(f, space, ino, 0);
+    if (node && node->known && generation == f->names_generation)
+        node->complete = generation;
+}
+
+EXPORT u32 fastpath_names_generation(struct fastpath *f)
+{
+    return f->names_generation;
 }
 
 /* stat: struct stat. target: of a symlink. */

@@ -59,6 +59,8 @@ class FastPath:
         self.clear = bind("clear")
         self.learn_name = bind("learn_name", _UINT, _UINT, _TEXT, _UINT, _UINT)
         self.forget_name = bind("forget_name", _UINT, _UINT, _TEXT, _UINT)
+        self.complete = bind("complete", _UINT, _UINT, _UINT)
+        self.names_generation = bind("names_generation", result=_UINT)
         self.learn_node = bind("learn_node", _UINT, _UINT, _UINT, _UINT, _TEXT, _TEXT, _UINT)
         self.forget_node = bind("forget_node", _UINT, _UINT, result=_UINT)
         self.learn_file = bind("learn_file", _UINT, _UINT, _TEXT, _UINT)
