@@ -78,7 +78,7 @@ def status(form: str) -> None:
         ),
         ("containers", values["containers"]),
         ("processes", values["processes"]),
-        ("trapped calls", f"{traps} ({traps / max(uptime, 1):.0f}/s)"),
+        ("trapped calls", f"{traps} ({traps / max(uptime, 1):.0f}/s), {values['fast']} of them on the fast path"),
         ("most frequent", ", ".join(f"{name} {count}" for name, count in frequent[:6]) or "none"),
         ("limits", values["limits"]),
         ("restarted calls", values["restarts"]),

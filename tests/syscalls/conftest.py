@@ -19,7 +19,7 @@ EXPECTED = os.path.join(world.HERE, "expected.json")
 
 
 class World:
-    """Where the cases run. Each of the three ways is taken once, for all the cases that the run has selected."""
+    """Where the cases run. Each of the ways is taken once, for all the cases that the run has selected."""
 
     def __init__(self, directory: str, names: list[str]) -> None:
         self.directory = directory
@@ -29,7 +29,7 @@ class World:
         self._found: dict[str, dict[str, Any] | None] = {}
 
     def outcomes(self, way: str) -> dict[str, Any] | None:
-        """way: host, container or user; None where this machine cannot go it."""
+        """way: host, container, slowly or user; None where this machine cannot go it."""
         if way not in self._found:
             self._found[way] = getattr(self, f"_{way}")()
         return self._found[way]
@@ -45,6 +45,10 @@ class World:
 
     def _container(self) -> dict[str, Any]:
         return world.run_in_container(self.store.root, self.names)
+
+    def _slowly(self) -> dict[str, Any]:
+        """By Python alone."""
+        return world.run_in_container(self.store.root, self.names, slowly=True)
 
     def _user(self) -> dict[str, Any] | None:
         """Under a kernel of an ordinary user. Where we are one, that is the container as it is."""

@@ -46,6 +46,12 @@ def test_as_on_the_host(syscall_world: Any, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
+def test_without_the_fast_path(syscall_world: Any, name: str) -> None:
+    compare(syscall_world, name, "slowly", DIFFERENCES if os.geteuid() == 0 else DIFFERENCES | OF_USERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_under_the_kernel_of_a_user(syscall_world: Any, name: str) -> None:
     compare(syscall_world, name, "user", DIFFERENCES | OF_USERS)
 

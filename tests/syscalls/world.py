@@ -191,10 +191,15 @@ def run_on_host(root: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def run_in_container(
-    store_root: str, names: Sequence[str], python: Sequence[str] = (sys.executable,)
+    store_root: str, names: Sequence[str], python: Sequence[str] = (sys.executable,), *, slowly: bool = False
 ) -> dict[str, Any]:
-    """python: the interpreter that has the package, and before it what makes us another user."""
+    """python: the interpreter that has the package, and before it what makes us another user.
+
+    slowly: without the fast path.
+    """
     environment = {**os.environ, "PYCONTAIN_ROOT": store_root}
+    if slowly:
+        environment["PYCONTAIN_FASTPATH"] = "0"
     argv = [*python, "-c", "import pycontain.cli, sys; sys.exit(pycontain.cli.main())"]
     argv += [
         "run",

@@ -102,24 +102,26 @@ def _access(task: Task, dirfd: int, address: int, mode: int, flags: int) -> int:
     if mode & ~7 or flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         fail(errno.EINVAL)
     path = task.string(address)
+    effective = who = task.process.credentials
+    if not flags & AT_EACCESS and (who.uid != who.fsuid or who.gid != who.fsgid):
+        # the real ids count, on the way as well, and a non-root real user has no capabilities here (access(2))
+        who = who.with_gids(who.gid, who.gid, who.gid).with_uids(who.uid, who.uid, who.uid)
     if not path and flags & AT_EMPTY_PATH:
         found = task.process.container.node_of_fd(task, signed(dirfd))
         if found is None:
             return 0  # a pipe or a socket: its owner asks
         node = found
     else:
-        node = resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
-    who = task.process.credentials
+        task.process.credentials = who
+        try:
+            node = resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
+        finally:
+            task.process.credentials = effective
     if not mode:
         return 0
     if mode & WRITE and node.mount.read_only and node.inode.mode & S_IFMT in (0o100000, S_IFDIR, S_IFLNK):
         fail(errno.EROFS)
-    if flags & AT_EACCESS or (who.uid == who.fsuid and who.gid == who.fsgid):
-        granted = may(node.inode, who, mode)
-    else:  # the real ids count, and a non-root real user has no capabilities here (access(2))
-        real = who.with_gids(who.gid, who.gid, who.gid).with_uids(who.uid, who.uid, who.uid)
-        granted = may(node.inode, real, mode)
-    if not granted:
+    if not may(node.inode, who, mode):
         fail(errno.EACCES)
     return 0
 
