@@ -12,7 +12,7 @@ import time
 
 from pycontain.engine import clock, jsontext, names
 from pycontain.errors import Conflict, ContainerError, NotFound, StoreError
-from pycontain.store.spread import spread
+from pycontain.unionfs.spread import spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

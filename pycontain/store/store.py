@@ -23,8 +23,8 @@ from pycontain.store.blobs import Blobs
 from pycontain.store.images import Image, Images
 from pycontain.store.layers import Layers
 from pycontain.store.newfile import NewFile
-from pycontain.store.spread import spread
 from pycontain.store.tags import Tags
+from pycontain.unionfs.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

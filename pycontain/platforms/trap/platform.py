@@ -36,7 +36,7 @@ from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.fastpath import FastPath
-from pycontain.platforms.trap.fastpath.native import RECEIVED
+from pycontain.platforms.trap.fastpath.native import RECEIVED, SERVED
 from pycontain.platforms.trap.injection import Injection
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
@@ -190,6 +190,8 @@ class TrapPlatform:
                     self.kernel.teach(traced.task, missing)
                 if traced.epoch != fast.epoch and not traced.call:
                     self._show(traced)
+            return
+        if events & SERVED:
             return
         if not events & select.EPOLLIN:
             if fast is not None:

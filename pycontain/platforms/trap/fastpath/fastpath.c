@@ -35,7 +35,8 @@ EXPORT i32 fastpath_wait(struct fastpath *f, i32 timeout)
 {
     for (;;) {
         i64 count = call4(SYS_epoll_wait, f->epoll, (i64)f->ready, EVENTS, timeout);
-        i32 left = 0;
+        i32 left = 0, served = 0;
+        u32 listeners[EVENTS];
         if (count == -EINTR)
             return 0;
         if (count < 0)
@@ -49,12 +50,16 @@ EXPORT i32 fastpath_wait(struct fastpath *f, i32 timeout)
                 memset(&out->notif, 0, sizeof out->notif);
                 if (call4(SYS_ioctl, (i64)fd, NOTIF_RECV, (i64)&out->notif, 0) < 0)
                     continue; /* the task is gone, or a signal took the call back */
-                if (serve(f, (i32)fd, out) == DONE)
+                if (serve(f, (i32)fd, out) == DONE) {
+                    listeners[served++] = (u32)fd;
                     continue;
+                }
                 out->events |= RECEIVED | (u32)left << INDEX_SHIFT;
             }
             left++;
         }
+        for (i32 i = 0; left && i < served; i++) /* who takes a turn now shall know who else wanted one */
+            f->out[left++] = (struct out){.fd = listeners[i], .events = SERVED};
         if (left || timeout >= 0)
             return left | (i32)f->made_count << 16;
     }

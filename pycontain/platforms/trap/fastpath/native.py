@@ -18,7 +18,8 @@ EVENTS, CALLS, MOST_MADE, MADE_SHIFT = 64, 512, 256, 16
 # struct out: descriptor, events; what was missing; the notification
 OUT_SIZE, NOTIF_AT, NOTIF_SIZE = 376, 296, 80
 OUT, MISSING = struct.Struct("<II"), struct.Struct("<8xIIQQI256s")
-RECEIVED, INDEX_SHIFT = 1 << 20, 21  # in events: the call has been received, and is the notification of that number
+# in events: its call has been answered; its call has been received, and is the notification of that number
+SERVED, RECEIVED, INDEX_SHIFT = 1 << 19, 1 << 20, 21
 MADE = struct.Struct("<IIi4xQQ")
 TREE = struct.Struct("<4Ii2Ii2IQ64Q")
 IDENTITY = struct.Struct("<9I32I")

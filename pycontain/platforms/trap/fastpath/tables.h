@@ -12,7 +12,7 @@ enum {
 
 /* What is missing, or a plain event of a descriptor: this is read by native.py. */
 enum { NOTHING, MISSING_NAME, MISSING_NODE, MISSING_LISTING, MISSING_HOST, MISSING_FILE };
-enum { RECEIVED = 1 << 20, INDEX_SHIFT = 21 };
+enum { SERVED = 1 << 19, RECEIVED = 1 << 20, INDEX_SHIFT = 21 }; /* SERVED: it had its turn, there is nothing to do */
 struct out {
     u32 fd, events;
     u32 missing, ino;
