@@ -70,7 +70,7 @@ os.symlink("b", "l2/link")
 os.mkfifo("l2/fifo", 0o600)
 os.chown("l2/b", 5, 6)
 os.chmod("l2/b", 0o640)
-for path in ("l1/a", "l2/a", "l2/b", "l1/d/x", "l2/d/y", "l2/d/deep/z", "l1/d", "l2/d", "l2/d/deep"):
+for path in ("l1/a", "l2/a", "l2/b", "l1/d/x", "l2/d/y", "l2/d/deep/z", "l1/d", "l2/d", "l2/d/deep", "l1/same", "l2/gone/g"):
     os.utime(path, (1000001, 1000001))
 
 mount("lowerdir=l1")
