@@ -212,6 +212,7 @@ class Container:
     def _watch_names(self, fs: Filesystem) -> None:
         if isinstance(fs, UnionFs):
             fs.open_elsewhere = lambda: open_files(self.processes)
+            fs.preparations.processors = self.kernel.processors
 
     def detach(self, mount: Mount) -> None:
         """Take a mount from its node; what it covered can be seen again."""

@@ -4,12 +4,16 @@ The kernel has one thread, and while that copies a gigabyte every container stan
 calls of the host without Python in between, so another thread can do it; the call that needs it is made again, every
 now and then, until it is done. Nothing else is ever done in a thread: not the removal of a large file either, since
 who has removed it finds the room at once.
+
+A thread begins where the one that makes it may run, and that is often a single processor, which it shares with who
+calls (see platforms/trap/placement.py). There the copying would be in the way of both: it may run everywhere.
 """
 
 from __future__ import annotations
 
 import _thread
-from collections.abc import Callable, Hashable
+import os
+from collections.abc import Callable, Collection, Hashable
 
 from pycontain.platforms.base import Later
 
@@ -17,30 +21,41 @@ from pycontain.platforms.base import Later
 class _Job:
     __slots__ = ("error", "over")
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], processors: Collection[int]) -> None:
         self.over = False
         self.error: BaseException | None = None
-        _thread.start_new_thread(self._run, (function,))
+        _thread.start_new_thread(self._run, (function, processors))
 
-    def _run(self, function: Callable[[], object]) -> None:
+    def _run(self, function: Callable[[], object], processors: Collection[int]) -> None:
         try:
+            _run_on(processors)
             function()
         except BaseException as error:
             self.error = error
         self.over = True
 
 
+def _run_on(processors: Collection[int]) -> None:
+    """The calling thread, and no other."""
+    if processors:
+        try:
+            os.sched_setaffinity(0, processors)
+        except OSError:
+            pass  # somebody has given us others meanwhile: it stays where it is
+
+
 class Preparations:
-    """The jobs of a file system, by what they make."""
+    """The jobs of a file system, by what they make. processors: where they may run; none: where the kernel does."""
 
     def __init__(self) -> None:
+        self.processors: Collection[int] = ()
         self._jobs: dict[Hashable, _Job] = {}
 
     def need(self, key: Hashable, function: Callable[[], object]) -> None:
         """Return when the function has been carried out, raising what it raised. Until then raises Later."""
         job = self._jobs.get(key)
         if job is None:
-            job = self._jobs[key] = _Job(function)
+            job = self._jobs[key] = _Job(function, self.processors)
         if not job.over:
             raise Later
         del self._jobs[key]

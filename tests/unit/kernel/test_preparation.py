@@ -97,3 +97,18 @@ def test_a_failure_is_the_callers() -> None:
     for _ in range(2):  # and the next one tries again
         with pytest.raises(OSError, match="full"):
             patiently(lambda: preparations.need("key", fail))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this host has one processor")
+def test_it_runs_everywhere(world: KernelWorld) -> None:
+    """Also when the kernel has bound itself to the processor of who calls it."""
+    everywhere = os.sched_getaffinity(0)
+    preparations = world.container.root_fs.preparations
+    seen: list[set[int]] = []
+    os.sched_setaffinity(0, {min(everywhere)})
+    try:
+        patiently(lambda: preparations.need("key", lambda: seen.append(os.sched_getaffinity(0))))
+        assert os.sched_getaffinity(0) == {min(everywhere)}
+    finally:
+        os.sched_setaffinity(0, everywhere)
+    assert seen == [everywhere]
