@@ -138,9 +138,8 @@ class Loop:
     def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
         """Handle signals in the loop, between other events. Every signal is blocked from here on.
 
-        A handler would not do: a signal that interrupts SECCOMP_IOCTL_NOTIF_ADDFD with FLAG_SEND takes the
-        descriptor back, but the task has its answer already, and that is 0 (seccomp_notify_addfd in the host's
-        kernel/seccomp.c).
+        A handler would not do: a signal that interrupts us while we put a descriptor into a task, or answer it, costs
+        the call a second try (EINTR).
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         fd = libc.signalfd(handlers)

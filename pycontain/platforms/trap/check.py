@@ -102,9 +102,7 @@ def _launch() -> Finding:
             buffer = bytearray(80)
             fcntl.ioctl(listener, host.NOTIF_RECV, buffer)
             call, *_ = host.NOTIF.unpack_from(buffer)
-            fcntl.ioctl(
-                listener, host.NOTIF_ADDFD, host.NOTIF_ADD.pack(call, host.ADDFD_FLAG_SEND, null, 0, 0)
-            )
+            fcntl.ioctl(listener, host.NOTIF_ADDFD, host.NOTIF_ADD.pack(call, 0, null, 0, 0))
             try:
                 fcntl.ioctl(listener, host.NOTIF_SET_FLAGS, host.SYNC_WAKE_UP)
                 detail = "with synchronous wake-up"

@@ -272,6 +272,8 @@ class TrapPlatform:
                 fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, 0, value, 0))
             else:
                 fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, value, 0, 0))
+        except InterruptedError:
+            self._send(listener, call, value, 0)
         except OSError:
             pass  # ENOENT: the task died
         return traced
@@ -281,11 +283,17 @@ class TrapPlatform:
             self._answer(listener, buffer)
 
     def _send(self, listener: int, call: int, value: int, flags: int) -> None:
+        """The host gives up before it has done anything (EINTR) where it finds its lock taken while we are about to be
+        stopped or frozen."""
         error, result = (value, 0) if -4095 <= value < 0 else (0, value)
-        try:
-            fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, result, error, flags))
-        except OSError:
-            pass  # ENOENT: the task died
+        while True:
+            try:
+                fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, result, error, flags))
+            except InterruptedError:
+                continue
+            except OSError:
+                pass  # ENOENT: the task died
+            return
 
     def finish(self, task: Any, value: int) -> None:
         traced = self._tasks.get(task.tid)
@@ -297,20 +305,28 @@ class TrapPlatform:
         self._send(traced.listener, call, value, 0)
 
     def send_fd(self, task: Any, fd: int, cloexec: bool, keep: bool = False) -> Any:
+        """In two steps, though the host has one for it (SECCOMP_ADDFD_FLAG_SEND). When something interrupts us in the
+        middle of that one, the task has its answer, which is 0, and no descriptor. No signal does, they are blocked;
+        but a stop and a freezer do: SIGSTOP, a debugger, a machine that sleeps."""
         traced: Traced = task.io
+        listener, call = traced.listener, traced.call
+        request = bytearray(host.NOTIF_ADD.pack(call, 0, fd, 0, os.O_CLOEXEC if cloexec else 0))
         try:
-            fcntl.ioctl(
-                traced.listener,
-                host.NOTIF_ADDFD,
-                host.NOTIF_ADD.pack(traced.call, host.ADDFD_FLAG_SEND, fd, 0, os.O_CLOEXEC if cloexec else 0),
-            )
+            number = fcntl.ioctl(listener, host.NOTIF_ADDFD, request)
+        except InterruptedError:
+            number = self._add(traced, fd, cloexec)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise  # EMFILE and the like are the call's result
+            return DEFERRED  # the task died
         finally:
             if not keep:
                 os.close(fd)
         traced.call = 0
+        try:
+            fcntl.ioctl(listener, host.NOTIF_SEND, host.NOTIF_RESP.pack(call, number, 0, 0))
+        except OSError:
+            self._send(listener, call, number, 0)
         return DEFERRED
 
     def put_fd(self, task: Any, fd: int, cloexec: bool, at: int | None = None) -> int:
@@ -322,9 +338,13 @@ class TrapPlatform:
     def _add(self, traced: Traced, fd: int, cloexec: bool, at: int | None = None) -> int:
         flags = 0 if at is None else host.ADDFD_FLAG_SETFD
         request = host.NOTIF_ADD.pack(traced.call, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
-        # a bytearray, not bytes: only then does ioctl return the call's result
-        number: int = fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
-        return number
+        while True:
+            try:
+                # a bytearray, not bytes: only then does ioctl return the call's result
+                number: int = fcntl.ioctl(traced.listener, host.NOTIF_ADDFD, bytearray(request))
+                return number
+            except InterruptedError:
+                continue  # see _send
 
     def afterwards(self, task: Any, calls: Sequence[Call]) -> None:
         traced = self._tasks[task.tid]
