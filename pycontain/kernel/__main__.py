@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 
 from pycontain.errors import PycontainError
-from pycontain.kernel import cgroup, libc, table
+from pycontain.kernel import cgroup, libc, log, table
 from pycontain.kernel.kernel import Kernel
 from pycontain.kernel.server import Server
 from pycontain.platforms.base import Platform
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
     directory = options["--directory"]
     if not take_lock(directory):
         return 0  # another kernel was quicker
+    log.tell_of_faults()
     os.chdir("/")
     os.umask(0o022)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
@@ -66,7 +68,7 @@ def main(arguments: list[str]) -> int:
     try:
         kernel = Kernel(directory, store.layers.get, make_platform, unprivileged_identity())
     except PycontainError as error:
-        print(f"pycontain kernel: {error}", file=sys.stderr)
+        log.write(f"start the kernel: {error}")
         return error.exit_code
     try:
         kernel.delegation = cgroup.take(cgroup.find())
@@ -79,8 +81,17 @@ def main(arguments: list[str]) -> int:
     )
     platform = kernel.platform
     assert isinstance(platform, TrapPlatform)
+
+    def asked(number: signal.Signals) -> None:
+        log.write(f"{number.name}: the kernel ends, and {len(server.running)} containers with it")
+        server.shut_down()
+
     kernel.loop.on_signals(
-        {signal.SIGCHLD: platform.reap_some, signal.SIGTERM: server.shut_down, signal.SIGINT: server.shut_down}
+        {
+            signal.SIGCHLD: platform.reap_some,
+            signal.SIGTERM: partial(asked, signal.SIGTERM),
+            signal.SIGINT: partial(asked, signal.SIGINT),
+        }
     )
     gc.freeze()
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import select
 import socket
-import sys
 import traceback
 from typing import Any, Protocol
 
 from pycontain.errors import PycontainError
+from pycontain.kernel import log
 from pycontain.kernel.loop import Loop
 from pycontain.kernel.session import Session
 from pycontain.kernel.wire import HIGH_WATER, Wire
@@ -52,7 +52,7 @@ class Connection:
         except PycontainError as error:
             self.send({"error": error.message, "hint": error.hint, "code": error.exit_code})
         except Exception as error:
-            traceback.print_exception(error, file=sys.stderr)
+            log.write(f"request of a client: {''.join(traceback.format_exception(error))}")
             self.send({"error": f"kernel: {type(error).__name__}: {error}", "hint": None, "code": 125})
         else:
             if answer is not None:
@@ -92,6 +92,8 @@ class Connection:
     def close(self) -> None:
         if self._wire.closed:
             return
+        if self._wire.fault:
+            log.write(f"the connection of a client is closed: {self._wire.fault}")
         self.server.loop.unregister(self._fd)
         self._wire.close()
         if self.session is not None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-LOG_HINT = "its log is kernel.log in $PYCONTAIN_RUNTIME_DIR, $XDG_RUNTIME_DIR/pycontain or /tmp/pycontain-UID"
 START_TIMEOUT = 20.0  # seconds until a kernel that does not answer is reported
 
 
@@ -32,14 +31,24 @@ def _raise(answer: dict[str, Any]) -> None:
     raise kind(answer["error"], hint=answer.get("hint"))
 
 
+def _gone(sock: socket, log: str, what: str) -> KernelError:
+    from pycontain.kernel import ending  # only when it has happened
+
+    return ending.gone(sock, log, what)
+
+
 class Session:
     """A process in a container, as the one who started or joined it sees it.
 
     pid: on the host. master: the terminal's master (write input to it, set its window size), None without one.
     """
 
-    def __init__(self, sock: socket, pid: int, master: int | None, frames: protocol.Frames) -> None:
+    def __init__(
+        self, sock: socket, pid: int, master: int | None, frames: protocol.Frames, log: str
+    ) -> None:
+        """log: the path of the kernel's."""
         self.pid = pid
+        self._log = log
         self.master = master
         self._sock = sock
         self._frames = frames
@@ -62,7 +71,7 @@ class Session:
             except ConnectionError:
                 data = b""
             if not data:
-                raise KernelError("the kernel process has gone, and its containers with it", hint=LOG_HINT)
+                raise _gone(self._sock, self._log, "the kernel process has gone, and its containers with it")
             self.add(self._frames.feed(data))
         return self._events.pop(0) if self._events else None
 
@@ -111,9 +120,16 @@ class Connection:
 class KernelClient:
     """Requests to the kernel of a store; each opens a connection of its own."""
 
+    LOG = "kernel.log"
+
     def __init__(self, store_root: str, directory: str) -> None:
         self.store_root = store_root
         self.directory = directory
+
+    @property
+    def log(self) -> str:
+        """The path of the kernel's log."""
+        return os.path.join(self.directory, self.LOG)
 
     @classmethod
     def connect(cls, store_root: str, start: bool = True) -> KernelClient | None:
@@ -143,7 +159,7 @@ class KernelClient:
         return sock
 
     def _start(self) -> None:
-        log = os.path.join(self.directory, "kernel.log")
+        log = self.log
         try:
             if os.path.getsize(log) > 1 << 20:
                 os.replace(log, log + ".1")
@@ -220,7 +236,7 @@ class KernelClient:
                 data, more = b"", []
             fds += more
             if not data:
-                raise KernelError("the kernel process has gone", hint=LOG_HINT)
+                raise _gone(sock, self.log, "the kernel process has gone")
             values = frames.feed(data)
             if values:
                 if "error" in values[0]:
@@ -236,7 +252,7 @@ class KernelClient:
         except BaseException:
             sock.close()
             raise
-        session = Session(sock, value["pid"], fds[0] if fds else None, frames)
+        session = Session(sock, value["pid"], fds[0] if fds else None, frames, self.log)
         session.add(rest)
         return session
 
@@ -272,7 +288,7 @@ class KernelClient:
                     return None
                 data, _ = protocol.receive(sock)
                 if not data:
-                    raise KernelError("the kernel process has gone", hint=LOG_HINT)
+                    raise _gone(sock, self.log, "the kernel process has gone")
                 rest = frames.feed(data)
 
     def kill(self, identity: str, signum: int) -> None:

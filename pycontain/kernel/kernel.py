@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
 
-from pycontain.kernel import table
+from pycontain.kernel import log, table
 from pycontain.kernel.cgroup import Delegation
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import Credentials
@@ -166,7 +165,7 @@ class Kernel:
         if sum(self.failures.values()) <= FAILURES_LOGGED:
             text = "".join(traceback.format_exception(error))
             whose = "" if task is None else f" of process {task.process.pid} ({task.process.name!r})"
-            print(f"{name}{whose}: {text}", file=sys.stderr, flush=True)
+            log.write(f"{name}{whose}: {text}")
 
     def show(self, task: Task) -> Shown | None:
         """See platforms.base.Listener."""

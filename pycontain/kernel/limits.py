@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from pycontain.errors import ContainerError
+from pycontain.kernel import log
 from pycontain.kernel.usage import host_file_or_nothing
 
 if TYPE_CHECKING:
@@ -221,11 +221,9 @@ class Limits:
         self._killed += 1
         self._victim = victim
         name = container.processes[victim].name
-        print(
+        log.write(
             f"container {container.id[:12]}: memory limit of {self.memory} bytes: killed process {victim} "
-            f"({name.decode('utf-8', 'replace')})",
-            file=sys.stderr,
-            flush=True,
+            f"({name.decode('utf-8', 'replace')})"
         )
         try:
             os.kill(victim, signal.SIGKILL)

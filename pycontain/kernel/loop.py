@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from pycontain.kernel import libc
+from pycontain.kernel import libc, log
 
 MAX_EVENTS = 64
 LONG = 0.0001  # seconds for each event of a turn after which it is looked at whose events take them
@@ -136,12 +136,14 @@ class Loop:
             libc.timerfd_settime(self._alarm, self._timers[0][0])
 
     def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
-        """Handle signals in the loop, between other events. Every signal is blocked from here on.
+        """Handle signals in the loop, between other events. Every other is blocked from here on, but faults of our own.
 
         A handler would not do: a signal that interrupts us while we put a descriptor into a task, or answer it, costs
         the call a second try (EINTR).
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - log.FAULTS)
+        for number in handlers:
+            signal.signal(number, signal.SIG_DFL)  # who has started us may have ignored it
         fd = libc.signalfd(handlers)
 
         def ready(events: int) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from pycontain.errors import DISK_FULL, ContainerError, KernelError
+from pycontain.kernel import log as kernel_log
 from pycontain.kernel import setup, stats
 from pycontain.kernel.cgroup import Cgroup
 from pycontain.kernel.connection import Connection
@@ -25,6 +26,7 @@ from pycontain.kernel.streams import Log
 from pycontain.kernel.task import Process
 from pycontain.kernel.vfs.proctext import host_file
 
+LOOK_IDLE = 5.0  # seconds after which it is looked at whether anybody needs the kernel
 SYNC_INTERVAL = 0.05  # seconds that changes of metadata may wait for the journal
 
 
@@ -56,27 +58,39 @@ class Server:
         self._idle = idle
         self._busy_at = time.monotonic()
         self._ended = 0  # containers, since the last collection
+        self._quiet = 0  # how often in a row nobody needed the kernel when that was looked at
         self._path = path
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if os.path.exists(path):
-            os.unlink(path)  # of a kernel that was killed: we hold the lock
-        self._listener.bind(path)
-        self._listener.listen(128)
-        self._listener.setblocking(False)
+        if os.path.exists(path):  # we hold the lock
+            started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(path).st_mtime))
+            kernel_log.write(f"the kernel that was started at {started} was killed, and its containers with it")
+        self._listener = self._listen()
         kernel.on_exit = self._exited
-        kernel.loop.register(self._listener.fileno(), self._accept)
-        kernel.loop.later(min(idle, 5.0), self._look_idle)
+        self._look_every = min(idle, LOOK_IDLE)
+        kernel.loop.later(self._look_every, self._look_idle)
         self._operations: dict[str, Callable[[Connection, dict[str, Any]], Any]] = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
         }
 
     # -- connections
 
-    def _accept(self, events: int) -> None:
+    def _listen(self) -> socket.socket:
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._path)
+        listener.listen(128)
+        listener.setblocking(False)
+        self.loop.register(listener.fileno(), self._accept)
+        return listener
+
+    def _accept(self, events: int = 0) -> None:
         try:
             sock, _ = self._listener.accept()
         except OSError:
             return
+        self._serve_client(sock)
+
+    def _serve_client(self, sock: socket.socket) -> None:
         peer = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if peer[1] not in (0, os.geteuid()):
             sock.close()
@@ -94,13 +108,33 @@ class Server:
         busy = bool(self.running or self._connections)
         if busy:
             self._busy_at = time.monotonic()
-        elif time.monotonic() - self._busy_at >= self._idle:
-            self.kernel.loop.stop()
-            return
+            self._quiet = 0
+        else:
+            self._quiet += 1  # counted, for the clock goes on while we do not: the machine may have slept
+            enough = self._quiet * self._look_every >= self._idle
+            if enough and time.monotonic() - self._busy_at >= self._idle and self._deserted():
+                self.kernel.loop.stop()
+                return
         if not busy or self._ended >= ENDED_UNCOLLECTED:
             gc.collect()  # automatic collection is off: it would stop a task in the middle of a call
             self._ended = 0
-        self.kernel.loop.later(min(self._idle, 5.0), self._look_idle)
+        self.kernel.loop.later(self._look_every, self._look_idle)
+
+    def _deserted(self) -> bool:
+        """Nobody has come since the last turn; and from now on who comes finds no kernel, and starts another one."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return True
+        self.loop.unregister(self._listener.fileno())
+        came, self._listener = self._listener, self._listen()
+        with came:
+            self._serve_client(sock)
+            with suppress(OSError):
+                while True:
+                    self._serve_client(came.accept()[0])
+        return False
 
     def close(self) -> None:
         try:
@@ -324,6 +358,8 @@ class Server:
         return [[row.name, row.status, row.note] for row in self.kernel.rows.values()]
 
     def op_shutdown(self, connection: Connection, request: dict[str, Any]) -> None:
+        if self.running:
+            kernel_log.write(f"a client wants the kernel to end, and {len(self.running)} containers with it")
         self.shut_down()
 
     def shut_down(self) -> None:

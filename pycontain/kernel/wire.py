@@ -32,6 +32,8 @@ class Wire:
         """What is still to be sent, and the descriptors, ours, that ride on its first byte."""
         self.waiting = 0
         """Bytes that have not been sent yet."""
+        self.fault = ""
+        """Why the client has to go, where it has not left by itself."""
 
     @property
     def closed(self) -> bool:
@@ -43,14 +45,19 @@ class Wire:
             data, fds = protocol.receive(self.sock)
         except BlockingIOError:
             return []
-        except OSError:
+        except OSError as error:
+            self._note(error)
             return None
         self._fds += fds
-        if not data or len(self._fds) > MOST_FDS:
+        if len(self._fds) > MOST_FDS:
+            self.fault = "it sent too many descriptors"
+            return None
+        if not data:
             return None
         try:
             return self._frames.feed(data)
-        except (ValueError, TypeError):  # TypeError: a map whose key is a list
+        except (ValueError, TypeError) as error:  # TypeError: a map whose key is a list
+            self.fault = f"it sent no frames: {error}"
             return None
 
     def take_fd(self) -> int | None:
@@ -85,9 +92,14 @@ class Wire:
                     del data[:sent]
         except BlockingIOError:
             return True
-        except OSError:
+        except OSError as error:
+            self._note(error)
             return False
         return True
+
+    def _note(self, error: OSError) -> None:
+        if not isinstance(error, ConnectionError):
+            self.fault = str(error)
 
     def close(self) -> None:
         """Let go of the socket, and of the descriptors that nobody took."""

@@ -30,6 +30,8 @@ class MachineSession(Session):
 class MachineClient(KernelClient):
     """Requests to the machines' server of a store."""
 
+    LOG = "server.log"
+
     @classmethod
     def connect(cls, store_root: str, start: bool = True) -> MachineClient | None:
         """start: start the server if it does not run; without it, None is returned in that case."""
@@ -43,7 +45,7 @@ class MachineClient(KernelClient):
         return client
 
     def _start(self) -> None:
-        log = os.path.join(self.directory, "server.log")
+        log = self.log
         environment = dict(os.environ)
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment["PYTHONPATH"] = package + os.pathsep + environment.get("PYTHONPATH", "")
@@ -85,7 +87,7 @@ class MachineClient(KernelClient):
 
     def _session(self, request: dict[str, Any], stdin: int | None) -> Session:
         plain = super()._session(request, stdin)
-        session = MachineSession(plain._sock, plain.pid, plain.master, plain._frames)
+        session = MachineSession(plain._sock, plain.pid, plain.master, plain._frames, plain._log)
         session._events = plain._events
         return session
 

@@ -55,7 +55,7 @@ def test_nothing_outlives_the_kernel(world: World) -> None:
             time.sleep(0.01)
         _, error = client.communicate(timeout=20)
         assert client.returncode != 0
-        assert b"kernel" in error
+        assert b"kernel" in error and (b"it was killed by SIGKILL" in error or b"does not tell" in error)
 
     # the store: the container that was to stay is there and has ended, the other one leaves nothing; both can go on
     assert world.run("echo", "again") == "again\n"
@@ -98,6 +98,30 @@ def test_killed_again_and_again(world: World) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert world.run("echo", "again") == "again\n"
+
+
+def test_nothing_ends_the_kernel_without_a_word(world: World) -> None:
+    """Its log tells what it was: a request, a fault with the place, or that it was killed."""
+    words = ("run", "--rm", "host/base", "sh", "-c", "echo there; sleep 1000")
+    for number, said in {
+        signal.SIGTERM: "SIGTERM: the kernel ends, and 1 containers with it",
+        signal.SIGSEGV: "Fatal Python error: Segmentation fault",
+        signal.SIGBUS: "Fatal Python error: Bus error",
+        signal.SIGKILL: "was killed, and its containers with it",
+    }.items():
+        kernel = world.kernel_pid()
+        before = len(world.log())
+        with world.cli.spawn(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+            assert client.stdout is not None and client.stdout.readline() == b"there\n"
+            os.kill(kernel, number)
+            assert client.wait(timeout=20) != 0
+        assert world.run("echo", "again") == "again\n"  # the next one has looked how it found things
+        assert said in world.log()[before:], number.name
+        assert number is signal.SIGTERM or f"kernel {kernel} has gone: " in world.log()[before:]
+    world.cli("run", "-d", "--name", "home", "host/base", "sleep", "1000")
+    world.cli("kernel", "stop")
+    assert "a client wants the kernel to end, and 1 containers with it" in world.log()
+    world.cli("rm", "-f", "home")
 
 
 def test_client_that_never_reads(world: World) -> None:

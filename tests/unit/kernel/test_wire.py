@@ -142,3 +142,10 @@ def test_a_reader_that_has_gone(ends: tuple[Wire, socket.socket]) -> None:
 
 def test_frames_are_msgpack() -> None:
     assert protocol.pack({"a": b"b"}) == b"\x06\0\0\0" + msgpack.packb({"a": b"b"}, use_bin_type=True)
+
+
+def test_why_a_client_has_to_go(ends: tuple[Wire, socket.socket]) -> None:
+    wire, theirs = ends
+    theirs.sendall(protocol.LENGTH.pack(1 << 31))
+    assert wire.read() is None
+    assert wire.fault == "it sent no frames: frame too large"
