@@ -5,12 +5,14 @@ Stages of a task, each entered by an event of the host:
     2 it stopped: its registers become execveat(stub, "", argv, envp, AT_EMPTY_PATH)
     3 that call is trapped: continued, since it is the one we made
     4 the exec event: the host has built a new stack; check what was executed, write the table, go
-    5 or it failed, where the task stops too, as it is stepped: its descriptors are closed, then it goes on
+    5 or it failed, where the task stops too, as it was asked to before it was continued: the descriptors that it was
+      given are closed, call by call, then it goes on
 
 Another thread may have changed descriptors or strings between 1 and 4. It cannot any more at 4: the task is
 alone and stopped, so what was executed and what will be mapped is compared there, and a stranger is killed.
 The empty string may have become a path of the host. So the host's reason for a failure is never told, it would
-say whether that path is there: what the arguments alone explain is told, else the task is killed like a stranger.
+say whether that path is there: what the arguments alone explain is told. What may pass is tried again for a while, and
+then, or for any other reason, the task is killed like a stranger.
 """
 
 from __future__ import annotations
@@ -40,11 +42,13 @@ SLIDE_BITS = 20
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_BASE, AT_ENTRY = 0, 3, 4, 5, 7, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_SECURE, AT_EXECFN = 11, 12, 13, 14, 23, 31
 RED_ZONE = 256
-TRAP_BRKPT = 1  # si_code of the stop after a step
 # what execve(2) takes, by fs/exec.c and <linux/binfmts.h>
 ARG_MAX, MAX_ARG_STRLEN, MOST_ARGUMENTS = 131072, 131072, 6 << 20
 ARGUMENTS_SEEN = 4000  # strings that are looked at after a failure: it takes the kernel's time
 SLACK = 4096
+PASSING = (errno.ENOMEM, errno.EAGAIN)  # what the host may refuse for want of memory or of processes
+ATTEMPTS = 7
+FIRST_PAUSE = 0.01  # seconds before it is tried again; twice as long each time
 BLOCK = 65536  # bytes that are read at once of a long vector
 
 
@@ -52,11 +56,14 @@ class Pending:
     """An execve under way."""
 
     __slots__ = (
+        "attempts",
+        "call",
         "error",
         "fd",
         "file_id",
         "held",
         "injected",
+        "inside",
         "interpreter_fd",
         "interpreter_id",
         "program",
@@ -72,8 +79,11 @@ class Pending:
         self.interpreter_fd = interpreter_fd
         self.stage = 1
         self.file_id = self.interpreter_id = (0, 0)  # (st_dev, st_ino) of what was injected
-        self.held: list[int] = []  # signals that came in between; delivered to the new program
+        self.held: list[tuple[int, bytes]] = []  # signals that came in between; delivered to the new program
         self.registers: list[int] = []  # of the caller
+        self.call: list[int] = []  # the registers of stage 2
+        self.attempts = 0  # that the host has refused
+        self.inside = False  # a call that cleans up has begun and not ended
         self.error = 0
         self.injected = [n for n in (stub_fd, fd, interpreter_fd) if n >= 0]
 
@@ -98,7 +108,13 @@ def call_stub(traced: Traced, pending: Pending) -> None:
     values = (pending.stub_fd, program.empty_string, argv, program.envp_address, AT_EMPTY_PATH)
     for register, value in zip(arch.ARGUMENTS, values, strict=False):
         registers[register] = value
-    host.set_registers(tid, arch.REGISTERS.pack(*registers))
+    pending.call = registers
+    try_again(traced, pending)
+
+
+def try_again(traced: Traced, pending: Pending) -> None:
+    """The stopped task makes that call."""
+    host.set_registers(traced.tid, arch.REGISTERS.pack(*pending.call))
     pending.stage = 2
 
 
@@ -125,35 +141,40 @@ def _script_vector(traced: Traced, program: Program, stack: int) -> int:
     return vector
 
 
-def stepped(traced: Traced, pending: Pending, signum: int) -> bool:
-    """The task stopped after the step into its execveat, or for a signal. Returns False when the exec is over."""
-    tid = traced.tid
-    stepping = signum == signal.SIGTRAP and host.get_signal_information(tid)[8] == TRAP_BRKPT
-    if not stepping:
-        pending.held.append(signum)
-    registers = list(arch.REGISTERS.unpack(host.get_registers(tid)))
-    if pending.stage < 5:
-        result = registers[arch.RESULT] - (1 << 64)
-        if not -4095 <= result < 0 or result in (-ERESTARTSYS, -ERESTARTNOINTR):
-            return True  # it has not been made yet, or is made again
+def refused(traced: Traced, pending: Pending) -> float:
+    """The task stopped in stage 3, and this is no exec event. Returns the seconds after which it shall try again, 0 if
+    it can go on, or has been killed."""
+    result = arch.REGISTERS.unpack(host.get_registers(traced.tid))[arch.RESULT] - (1 << 64)
+    if not -4095 <= result < 0:
+        return 0.0
+    if result in (-ERESTARTSYS, -ERESTARTNOINTR):
+        pending.stage = 2  # the host makes the call again
+        return 0.0
+    pending.error = _arguments_error(traced, pending.call[arch.ARGUMENTS[2]], pending.call[arch.ARGUMENTS[3]])
+    if pending.error:
         pending.stage = 5
-        pending.error = _arguments_error(traced, registers[arch.ARGUMENTS[2]], registers[arch.ARGUMENTS[3]])
-        if not pending.error:
-            os.kill(tid, signal.SIGKILL)
-            return False
-    elif not stepping:
-        return True
+        clean_up(traced, pending)
+        return 0.0
+    if -result in PASSING and pending.attempts < ATTEMPTS:
+        pending.attempts += 1
+        return float(FIRST_PAUSE * (1 << pending.attempts - 1))
+    os.kill(traced.tid, signal.SIGKILL)
+    return 0.0
+
+
+def clean_up(traced: Traced, pending: Pending) -> bool:
+    """Stage 5, where the task stands outside of a call: the next descriptor is closed. Returns False when the caller's
+    own registers are back."""
     if pending.injected:
-        registers[arch.PROGRAM_COUNTER] = pending.registers[arch.PROGRAM_COUNTER] - arch.SYSCALL_INSTRUCTION_SIZE
+        registers = pending.call.copy()
         registers[arch.RESULT] = arch.NUMBERS["close"]
-        registers[arch.CALL_NUMBER] = stub.WORD
         registers[arch.ARGUMENTS[0]] = pending.injected.pop()
-        host.set_registers(tid, arch.REGISTERS.pack(*registers))
+        host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         return True
     registers = pending.registers
     registers[arch.RESULT] = (1 << 64) - pending.error
     registers[arch.CALL_NUMBER] = stub.WORD
-    host.set_registers(tid, arch.REGISTERS.pack(*registers))
+    host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
     return False
 
 

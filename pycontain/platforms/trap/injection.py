@@ -2,15 +2,14 @@
 descriptors.
 
 The task is asked to stop where its call returns. There its registers become those of the first call, back on the
-instruction that made its own, and it goes on by a single step, which ends when the call does; so on with the next,
-until the registers are as they were. Memory for arguments is borrowed below the stack. Signals that come in between
-wait, since a handler would return into the middle of this.
+instruction that made its own, and it goes on until that call begins, and then until it ends; so on with the next, until
+the registers are as they were. Not by single steps: each ends in a SIGTRAP, which takes the task's handler away if it
+has blocked that, and unblocks it. Memory for arguments is borrowed below the stack. Signals that come in between wait,
+since a handler would return into the middle of this.
 """
 
 from __future__ import annotations
 
-import signal
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 RED_ZONE = 256
 MOST = 64  # calls
 ERESTARTNOINTR, ERESTARTSYS = 513, 512
-SI_CODE = struct.Struct("<8xi")
 
 
 def _room(argument: int | bytes) -> int:
@@ -46,7 +44,7 @@ class Injection:
     """The calls that are left to be made. A bytes argument stands for its address. result: the task gets that of the
     last one as its own call's."""
 
-    __slots__ = ("_calls", "_held", "_memory", "_place", "_registers", "_result")
+    __slots__ = ("_calls", "_held", "_inside", "_memory", "_place", "_registers", "_result")
 
     def __init__(self, calls: Sequence[Call], *, result: bool = False) -> None:
         self._calls = list(calls[:MOST])
@@ -55,27 +53,31 @@ class Injection:
         self._place = 0
         self._memory = b""
         self._held: list[tuple[int, bytes]] = []
+        self._inside = False  # a call has begun and not ended
 
     def add(self, calls: Sequence[Call]) -> None:
         self._calls += calls[: MOST - len(self._calls)]
 
     def begin(self, traced: Traced) -> None:
-        """The task stands where its call returns, or in a stop of somebody else's before that step."""
+        """The task stands where its call returns, or in a stop of somebody else's before one of ours."""
         if not self._registers:
             self._registers = arch.REGISTERS.unpack(host.get_registers(traced.tid))
             self._borrow(traced)
             self._next(traced)
         else:
-            host.ptrace(host.PTRACE_SINGLESTEP, traced.tid)
+            host.ptrace(host.PTRACE_SYSCALL, traced.tid)
 
     def stopped(self, traced: Traced, signum: int) -> None:
-        """The task stands before the delivery of a signal: our step is over, or it is somebody else's."""
-        information = host.get_signal_information(traced.tid)
-        if signum == signal.SIGTRAP and SI_CODE.unpack_from(information)[0] > 0:
-            self._next(traced)
-            return
-        self._held.append((signum, information))
-        host.ptrace(host.PTRACE_SINGLESTEP if self._registers else host.PTRACE_CONT, traced.tid)
+        """The task stands where a call of ours begins or ends, or before the delivery of a signal."""
+        if signum != host.SYSCALL_STOP:
+            self._held.append((signum, host.get_signal_information(traced.tid)))
+            host.ptrace(host.PTRACE_SYSCALL if self._registers else host.PTRACE_CONT, traced.tid)
+        else:
+            self._inside = not self._inside
+            if self._inside:
+                host.ptrace(host.PTRACE_SYSCALL, traced.tid)
+            else:
+                self._next(traced)
 
     def _borrow(self, traced: Traced) -> None:
         size = max(sum(_room(a) for a in arguments) for _, arguments in self._calls)
@@ -109,7 +111,7 @@ class Injection:
         for register, word in zip(arch.ARGUMENTS, words, strict=False):
             registers[register] = word
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
-        host.ptrace(host.PTRACE_SINGLESTEP, traced.tid)
+        host.ptrace(host.PTRACE_SYSCALL, traced.tid)
 
     def _end(self, traced: Traced) -> None:
         traced.injection = None
@@ -121,9 +123,7 @@ class Injection:
         elif registers[arch.RESULT] == -ERESTARTSYS & stub.WORD:
             registers[arch.RESULT] = -ERESTARTNOINTR & stub.WORD  # a host whose signals end the wait for an answer
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
-        traced.returning += self._held
-        for signum, _ in self._held:
-            host.tgkill(traced.memory.pid, traced.tid, signum)
+        traced.signal_again(self._held)
         if traced.holding:
             traced.held = True
         else:

@@ -35,6 +35,7 @@ from pycontain.platforms.base import (
 from pycontain.platforms.trap import execute, host, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
+from pycontain.platforms.trap.execute import Pending
 from pycontain.platforms.trap.fastpath import FastPath
 from pycontain.platforms.trap.fastpath.native import RECEIVED, SERVED
 from pycontain.platforms.trap.injection import Injection
@@ -234,6 +235,10 @@ class TrapPlatform:
             if pending.stage == 2 and number == self._execveat and args[0] == pending.stub_fd:
                 pending.stage = 3
                 traced.call = 0
+                try:
+                    host.ptrace(host.PTRACE_INTERRUPT, tid)  # where it fails; an exec event takes the wish back
+                except ProcessLookupError:
+                    return None  # about to be reaped
                 self._send(listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
                 return None
             traced.pending = None  # cannot be: an exec that fails is a stop before this
@@ -387,7 +392,7 @@ class TrapPlatform:
             stub_fd = self._add(traced, self._stub, True)
             fd = self._add(traced, program.fd, False)
             interpreter = self._add(traced, program.interpreter_fd, False) if program.interpreter else -1
-            pending = execute.Pending(program, stub_fd, fd, interpreter)
+            pending = Pending(program, stub_fd, fd, interpreter)
             pending.file_id = execute.identity(program.fd)
             if program.interpreter:
                 pending.interpreter_id = execute.identity(program.interpreter_fd)
@@ -546,11 +551,14 @@ class TrapPlatform:
                 traced.injection.stopped(traced, signum)
             elif pending is None or pending.stage == 1:
                 self._signals.stopped(traced, signum)
+            elif signum != host.SYSCALL_STOP:
+                pending.held.append((signum, host.get_signal_information(tid)))
+                traced.go_on()
             else:
-                if not execute.stepped(traced, pending, signum):
+                pending.inside = not pending.inside
+                if not pending.inside and not execute.clean_up(traced, pending):
                     traced.pending = None
-                    for held in pending.held:
-                        host.tgkill(traced.memory.pid, tid, held)
+                    traced.signal_again(pending.held)
                 traced.go_on()
         elif event in (host.EVENT_FORK, host.EVENT_VFORK, host.EVENT_CLONE):
             self._forked(traced, event)
@@ -568,12 +576,26 @@ class TrapPlatform:
                 traced.pending = None
                 os.kill(traced.memory.pid, signal.SIGKILL)
             traced.go_on()
+        elif event == host.EVENT_STOP and pending is not None and pending.stage == 3:
+            pause = execute.refused(traced, pending)
+            if pause:
+                self.kernel.later(pause, functools.partial(self._exec_again, traced, pending))
+            else:
+                traced.go_on()
         elif event == host.EVENT_STOP and traced.injection is not None:
             traced.injection.begin(traced)
         elif event == host.EVENT_STOP and traced.holding:
             traced.held = True
         else:
             traced.go_on()
+
+    def _exec_again(self, traced: Traced, pending: Pending) -> None:
+        if self._tasks.get(traced.tid) is traced and traced.pending is pending:
+            try:
+                execute.try_again(traced, pending)
+                traced.go_on()
+            except ProcessLookupError:
+                pass  # killed while it stood there
 
     def _forked(self, traced: Traced, event: int) -> None:
         child = host.event_message(traced.tid)
@@ -620,8 +642,9 @@ class TrapPlatform:
             self.kernel.execed(traced.task, old)
             if self.fast is not None:
                 self._show(traced)
-            for signum in pending.held:
-                os.kill(tid, signum)
+            traced.signal_again(pending.held)
+        if traced.holding:
+            host.ptrace(host.PTRACE_INTERRUPT, tid)  # the wish to hold it was lost on the way
         host.ptrace(host.PTRACE_CONT, tid)
 
     def _gone(self, tid: int, status: int, usage: struct_rusage) -> None:

@@ -58,7 +58,7 @@ class SignalStops:
         traced.hide(self._fast)  # its next call is to tell that it got to make one
         pending = traced.pending
         if pending is not None and pending.stage == 1:
-            pending.held.append(signum)
+            pending.held.append((signum, host.get_signal_information(traced.tid)))
             host.ptrace(host.PTRACE_CONT, traced.tid)
             return
         if traced.returning:
@@ -131,9 +131,7 @@ class SignalStops:
     def received(self, traced: Traced) -> None:
         """Its call is ours now: the signals that waited for that come with the call's answer."""
         again, traced.postponed = traced.postponed, []
-        traced.returning += again
-        for signum, _ in again:
-            host.tgkill(traced.memory.pid, traced.tid, signum)
+        traced.signal_again(again)
 
     def _returned(self, traced: Traced, signum: int) -> None:
         """A signal that was postponed tells again who sent it first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pycontain.platforms.trap import host
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pycontain.platforms.trap.fastpath import FastPath
     from pycontain.platforms.trap.injection import Injection
 
+FIRST_COUNTED = 32  # signal: those below are pending or not, however often they are sent (signal(7))
 OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
 
 
@@ -114,9 +116,17 @@ class Traced:
             fast.hide(self.tid)
 
     def go_on(self) -> None:
-        """From a stop. An exec under way is stepped: so it stops if it fails."""
-        stepped = self.pending is not None and self.pending.stage > 1
-        host.ptrace(host.PTRACE_SINGLESTEP if stepped else host.PTRACE_CONT, self.tid)
+        """From a stop. What it does for an exec that has failed is watched call by call."""
+        watched = self.pending is not None and self.pending.stage == 5
+        host.ptrace(host.PTRACE_SYSCALL if watched else host.PTRACE_CONT, self.tid)
+
+    def signal_again(self, signals: Iterable[tuple[int, bytes]]) -> None:
+        """Signals, with siginfo, that have waited come now; each tells again who sent it first (see SignalStops)."""
+        for signum, information in signals:
+            if signum < FIRST_COUNTED and any(number == signum for number, _ in self.returning):
+                continue  # one is on its way already, and the host would not queue another
+            self.returning.append((signum, information))
+            host.tgkill(self.memory.pid, self.tid, signum)
 
     def read(self, address: int, size: int) -> bytes:
         memory = self.memory

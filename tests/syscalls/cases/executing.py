@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import select
 import shutil
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -578,3 +580,39 @@ def close_on_exec_of_many() -> None:
         os.set_inheritable(fd, True)
     spawned = spawn(lambda: os.execv("/bin/sh", ["sh", "-c", "ls /proc/self/fd | wc -l"]))
     print(waited(spawned))
+
+
+def _trap_state() -> list[str]:
+    lines = get("/proc/self/status").decode().splitlines()
+    return [line for line in lines if line.startswith(("SigBlk:", "SigIgn:", "SigCgt:"))]
+
+
+@case
+def failing_leaves_traps_alone() -> None:
+    """An execve that fails late, and a connect of a socket that an epoll watches: neither changes what SIGTRAP does."""
+    got: list[int] = []
+    server = socket.socket(socket.AF_UNIX)
+    server.bind("server")
+    server.listen(10)
+
+    def body(action: object, block: bool) -> int:
+        signal.signal(signal.SIGTRAP, action)  # type: ignore[arg-type]
+        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGTRAP])
+        before, descriptors = _trap_state(), os.listdir("/proc/self/fd")
+        for _ in range(2):
+            print(outcome(os.execv, "/bin/true", ["true", "x" * 200000]))
+        with select.epoll() as poll, socket.socket(socket.AF_UNIX) as end:
+            poll.register(end.fileno(), select.EPOLLOUT)
+            end.connect("server")
+            print(poll.poll(5) == [(end.fileno(), select.EPOLLOUT)])
+        print(before == _trap_state(), descriptors == os.listdir("/proc/self/fd"))
+        if action != signal.SIG_DFL:
+            os.kill(os.getpid(), signal.SIGTRAP)
+        print(len(got), signal.sigpending())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTRAP])
+        print(len(got))
+        return 0
+
+    for action in (lambda *_: got.append(1), signal.SIG_IGN, signal.SIG_DFL):
+        for block in (False, True):
+            print("->", child(body, action, block))
