@@ -214,7 +214,8 @@ class TrapPlatform:
         args = host.NOTIF_ARGUMENTS.unpack_from(buffer, host.NOTIF.size)
         traced = self._tasks.get(tid)
         if traced is None:
-            self.reap()  # its birth must be among the events
+            while traced is None and not self.reap(EVENTS):  # its birth must be among the events
+                traced = self._tasks.get(tid)
             traced = self._tasks.get(tid)
             if traced is None:
                 self._send(listener, call, -errno.ENOSYS, 0)
@@ -523,7 +524,8 @@ class TrapPlatform:
         try:
             while traced.taken_back and time.monotonic() < deadline and traced.tid in self._tasks:
                 if not ready.poll(0):
-                    self.reap()
+                    if self.reap(EVENTS):  # not all: where signals come without end, events do
+                        os.sched_yield()  # it may share our processor
                     continue
                 buffer = bytearray(80)
                 try:
