@@ -99,7 +99,7 @@ def discard(engine: Engine, container: Container) -> None:
 
     objects = os.path.join(container.directory, "ipc")
     if os.path.exists(objects):  # of a kernel that was killed
-        from pycontain.kernel.calls.ipc import remove_left_over
+        from pycontain.kernel.ipc import remove_left_over
 
         remove_left_over(objects)
     names.release(engine.root, container.name, container.id)

@@ -6,6 +6,7 @@ connection.py a client of the kernel's; wire.py: the socket of any client, of th
 kernel.py     containers, tasks, life-cycle; container.py, task.py, credentials.py
 table.py      every system call and what happens to it; calls/ the functions
 vfs/          mounts, path resolution, file systems
+ipc.py        System V objects and message queues, and who may use them; filelocks.py: flock
 limits.py     memory, processors, tasks; cgroup.py: where the host keeps them; usage.py, load.py, stats.py: figures
 setup.py      from a specification to a container; loader.py from a path to a program
 """

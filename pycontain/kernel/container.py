@@ -11,10 +11,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import host_stat
-from pycontain.kernel.calls.ipc import IpcRegister
 from pycontain.kernel.datagrams import Datagrams
 from pycontain.kernel.filelocks import FileLocks
 from pycontain.kernel.inotify import Watches
+from pycontain.kernel.ipc import IpcRegister
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.load import LoadAverage
 from pycontain.kernel.task import Process, Task

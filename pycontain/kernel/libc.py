@@ -64,6 +64,8 @@ def timerfd_settime(fd: int, when: float) -> None:
 
 IPC_RMID, IPC_SET, IPC_STAT = 0, 1, 2
 IPC_PERM_UID = 4  # offset of uid in struct ipc_perm, with which shmid_ds, semid_ds and msqid_ds begin
+IPC_DS = 128  # bytes that hold any of them
+SEM_GETPID, SEM_NOWAIT = 11, 0o4000
 
 
 def ipc_create(kind: str, size: int, mode: int, uid: int | None) -> int:
@@ -71,14 +73,13 @@ def ipc_create(kind: str, size: int, mode: int, uid: int | None) -> int:
     if kind == "shm":
         number = _check(_libc.shmget(0, ctypes.c_size_t(size), mode | 0o1000))
     elif kind == "sem":
-        number = _check(_libc.semget(0, ctypes.c_int(size & 0x7FFFFFFF), mode | 0o1000))
+        number = _check(_libc.semget(0, ctypes.c_int(size), mode | 0o1000))
     else:
         number = _check(_libc.msgget(0, mode | 0o1000))
     if uid is not None:
-        buffer = ctypes.create_string_buffer(256)
-        _ipc_control(kind, number, IPC_STAT, buffer)
-        struct.pack_into("<II", buffer, IPC_PERM_UID, uid, uid)
-        _ipc_control(kind, number, IPC_SET, buffer)
+        found = ipc_stat(kind, number)
+        struct.pack_into("<II", found, IPC_PERM_UID, uid, uid)
+        ipc_set(kind, number, found)
     return number
 
 
@@ -87,14 +88,49 @@ def ipc_remove(kind: str, number: int) -> None:
     _ipc_control(kind, number, IPC_RMID, None)
 
 
-def _ipc_control(kind: str, number: int, command: int, buffer: ctypes.Array[ctypes.c_char] | None) -> None:
+def ipc_stat(kind: str, number: int) -> bytearray:
+    """Its struct shmid_ds, semid_ds or msqid_ds."""
+    buffer = ctypes.create_string_buffer(IPC_DS)
+    _check(_ipc_control(kind, number, IPC_STAT, buffer))
+    return bytearray(buffer.raw[: {"shm": 112, "sem": 104, "msg": 120}[kind]])
+
+
+def ipc_set(kind: str, number: int, settings: bytes | bytearray) -> None:
+    _check(_ipc_control(kind, number, IPC_SET, ctypes.create_string_buffer(bytes(settings), IPC_DS)))
+
+
+def ipc_info(kind: str, command: int, size: int) -> bytearray:
+    """What a command tells of all objects of a kind (IPC_INFO and the like), so many bytes of it."""
+    buffer = ctypes.create_string_buffer(IPC_DS)
+    _check(_ipc_control(kind, 0, command, buffer))
+    return bytearray(buffer.raw[:size])
+
+
+def semaphore_user(number: int, index: int) -> int:
+    """The process that used a semaphore last."""
+    return _check(_libc.semctl(number, index, SEM_GETPID))
+
+
+def semaphores_are_zero(number: int, operations: bytes) -> bool:
+    """Are all these zero? operations: an array of struct sembuf, each of which waits for that."""
+    buffer = ctypes.create_string_buffer(operations, len(operations))
+    for at in range(0, len(operations), 6):
+        index, operation, flags = struct.unpack_from("<Hhh", operations, at)
+        struct.pack_into("<Hhh", buffer, at, index, operation, flags | SEM_NOWAIT)
+    try:
+        _check(_libc.semop(number, buffer, ctypes.c_size_t(len(operations) // 6)))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _ipc_control(kind: str, number: int, command: int, buffer: ctypes.Array[ctypes.c_char] | None) -> int:
     pointer = ctypes.c_void_p(0 if buffer is None else ctypes.addressof(buffer))
     if kind == "shm":
-        _libc.shmctl(number, command, pointer)
-    elif kind == "sem":
-        _libc.semctl(number, 0, command, pointer)
-    else:
-        _libc.msgctl(number, command, pointer)
+        return int(_libc.shmctl(number, command, pointer))
+    if kind == "sem":
+        return int(_libc.semctl(number, 0, command, pointer))
+    return int(_libc.msgctl(number, command, pointer))
 
 
 # before glibc 2.34 these were in a library of their own

@@ -10,9 +10,9 @@ from pycontain.errors import CannotRun, ContainerError, ProgramNotFound
 from pycontain.kernel import accounts
 from pycontain.kernel.abi import AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG
 from pycontain.kernel.calls.execute import open_program
-from pycontain.kernel.calls.ipc import remove_left_over
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import ALL_CAPABILITIES, CAP_NAMES, DEFAULT_CAPABILITIES, Credentials
+from pycontain.kernel.ipc import remove_left_over
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.loader import Script
 from pycontain.kernel.task import Task

@@ -289,9 +289,6 @@ _PARTIAL = {
     "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
     "chroot": "relative to a thread group, not to a thread",
     "kill": "in the siginfo of a signal that is awaited, not delivered: the user is the host's, one to a group looks like sigqueue's",
-    "shmctl": "IPC_SET does nothing: every process of a container may use its objects",
-    "semctl": "IPC_SET does nothing: every process of a container may use its objects",
-    "msgctl": "IPC_SET does nothing: every process of a container may use its objects",
 }
 
 _MODULES = (

@@ -9,6 +9,6 @@ overlayfs.py    overlays that programs mount inside
 sizedtmpfs.py   tmpfs of a size; tmpfs.py: what programs mount themselves
 hostfs.py       directories of the host (-v)
 procfs.py (procpid.py, procinode.py, procsys.py), sysfs.py, cgroupfs.py, devfs.py   the kernel's own
-proctext.py, systemtext.py   texts of /proc: of a process, of the machine; live.py: those that are kept open
+proctext.py, systemtext.py, ipctext.py   texts of /proc: of a process, of the machine, of System V objects; live.py: those that are kept open
 handles.py      the descriptors that stand for directories
 """

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import O_ACCMODE, S_IFDIR
-from pycontain.kernel.vfs import procsys, proctext, systemtext
+from pycontain.kernel.vfs import ipctext, procsys, proctext, systemtext
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.procinode import ProcInode
 from pycontain.kernel.vfs.procpid import PID_BASE, TRACED, ProcessEntries
@@ -64,7 +64,7 @@ class ProcFs(ProcessEntries):
         return found
 
     def _names_root(self, directory: ProcInode) -> list[bytes]:
-        fixed = [b"self", b"thread-self", b"mounts", b"net", b"sys", b"version", b"cmdline"]
+        fixed = [b"self", b"thread-self", b"mounts", b"net", b"sys", b"sysvipc", b"version", b"cmdline"]
         fixed += [name.encode() for name in (*OWN_TEXT, *HOST_TEXT)]
         fixed += [b"pressure"] * os.path.isdir("/proc/pressure")
         there = {*self.container.processes, *(process.pid for process in self.container.zombies())}
@@ -94,6 +94,8 @@ class ProcFs(ProcessEntries):
             return self._link(directory, name, b"self/net")
         if name == b"sys":
             return self._make(directory, name, S_IFDIR | 0o555, "sys", self._number(directory, name))
+        if name == b"sysvipc":
+            return self._make(directory, name, S_IFDIR | 0o555, "sysvipc", self._number(directory, name))
         if name == b"pressure" and os.path.isdir("/proc/pressure"):
             return self._make(directory, name, S_IFDIR | 0o555, "pressure", self._number(directory, name))
         if name == b"version":
@@ -122,6 +124,14 @@ class ProcFs(ProcessEntries):
             return None
         path = f"pressure/{name.decode()}"
         return self._file(directory, name, 0o444, lambda: proctext.host_text(path))
+
+    def _names_sysvipc(self, directory: ProcInode) -> list[bytes]:
+        return [b"msg", b"sem", b"shm"]
+
+    def _lookup_sysvipc(self, directory: ProcInode, name: bytes) -> Inode | None:
+        if name not in self._names_sysvipc(directory):
+            return None
+        return self._file(directory, name, 0o444, lambda: ipctext.text(self.container, name.decode()))
 
     @cached_property
     def _sys_entries(self) -> dict[str, Callable[[], bytes]]:
