@@ -174,6 +174,12 @@ class Container:
                 return process
         return None
 
+    def runs(self, file: Node) -> bool:
+        """Does a process run this file's program? Nobody may write to it then."""
+        fs, ino = file.mount.fs, file.inode.ino
+        programs = (process.executable for process in self.processes.values())
+        return any(p is not None and p.inode.ino == ino and p.mount.fs is fs for p in programs)
+
     # -- mounts
 
     @property

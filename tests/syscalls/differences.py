@@ -11,7 +11,6 @@ OF_USERS: dict[str, str] = {
 DIFFERENCES: dict[str, str] = {
     "attributes/setuid_bits_and_open_without_writing": "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write",
     "contents/copy_up_and_readers": "a reader of before the first write keeps the image's bytes, as on overlayfs before Linux 4.19",
-    "contents/text_file_busy": "ETXTBSY is not there: programs are mapped, which the host does not count as running",
     "identity/identity_of_one_thread": "credentials belong to a process, not to a thread; libc keeps threads alike",
     "identity/proc_shows_identity": "entries of /proc/self stay the process's own after it has changed its user",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as overlayfs does, which a container's root is",

@@ -259,6 +259,8 @@ def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
         fail(errno.EINVAL)
     _writable(node)
     need(node.inode, task.process.credentials, WRITE)
+    if node.inode.mode & 0o111 and task.process.container.runs(node):
+        fail(errno.ETXTBSY)
     if size > node.mount.fs.stat(node.inode).size:
         _limit_size(task, size)
     drop_privileges(node, task.process.credentials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from typing import Any
 
@@ -76,14 +77,33 @@ def _execute_memory(task: Task, fd: int, a: tuple[int, ...]) -> Any:
 
 
 def open_program(task: Task, node: Node) -> int:
-    """A host descriptor of a file that the task may execute. Raises EACCES."""
+    """A host descriptor of a file that the task may execute. Raises EACCES, ETXTBSY."""
     inode = node.inode
     if inode.mode & S_IFMT != S_IFREG:
         fail(errno.EACCES)
     need(inode, task.process.credentials, EXECUTE)
     if node.mount.restrictions & NOEXEC:
         fail(errno.EACCES)
-    return node.mount.fs.open(inode, os.O_RDONLY, task)
+    fd = node.mount.fs.open(inode, os.O_RDONLY, task)
+    if inode.content is None:  # else it is the image's, to which nobody ever writes
+        try:
+            _need_unwritten(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _need_unwritten(fd: int) -> None:
+    """The host grants a lease for reading on a file only if nobody has it open for writing (fcntl(2)). On what is
+    not ours it grants none at all: then it is not known."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        fail(errno.ETXTBSY)
+    except OSError:
+        return
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def execute(

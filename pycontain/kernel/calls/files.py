@@ -202,6 +202,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         need(inode, task.process.credentials, wanted)
         if wanted & WRITE and mount.read_only and kind == S_IFREG:
             fail(errno.EROFS)
+        if wanted & WRITE and inode.mode & 0o111 and container.runs(node):
+            fail(errno.ETXTBSY)
     if flags & os.O_NOATIME and not is_owner(inode, task.process.credentials):
         fail(errno.EPERM)
     fs = mount.fs

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
+from typing import Any
 
 from probe import (
     ALICE,
@@ -20,6 +21,7 @@ from probe import (
     get,
     look,
     name_of,
+    opens,
     outcome,
     put,
     raw,
@@ -659,17 +661,69 @@ def syncing() -> None:
 def text_file_busy() -> None:
     import shutil
 
+    def running(path: str) -> int:
+        pid = os.fork()
+        if pid == 0:
+            os.execv(path, ["sleep", "5"])
+        until(lambda: get(f"/proc/{pid}/comm") in (b"sleep\n", b"mine\n"))
+        return pid
+
+    def ended(pid: int) -> None:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+    shutil.copy("/usr/bin/sleep", "mine")
+    os.link("mine", "linked")
+    for path in ("/usr/bin/sleep", "mine"):
+        pid = running(path)
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_CREAT):
+            opens(f"{path} {flags:o}", path, flags)
+        opens("to read", path)
+        tell("truncate", os.truncate, path, 10)
+        ended(pid)
+    pid = running("mine")
+    opens("another name", "linked", os.O_WRONLY)
+    os.rename("mine", "moved")
+    opens("moved", "moved", os.O_WRONLY)
+    os.unlink("moved")
+    put("moved", b"in its place")
+    ended(pid)
+    opens("ended", "linked", os.O_WRONLY)
+
+
+@case
+def execution_of_what_is_written() -> None:
+    import shutil
+
+    def execute(label: str, path: Any) -> None:
+        def body() -> None:
+            try:
+                os.execv(path, ["true"])
+            except OSError as error:
+                os._exit(error.errno or 0)
+
+        code = child(body)
+        print(label, name_of(code) if code else "ran")
+
     shutil.copy("/usr/bin/true", "t")
-    pid = os.fork()
-    if pid == 0:
-        os.execv("/usr/bin/sleep", ["sleep", "5"])
-    until(lambda: "sleep" in os.readlink(f"/proc/{pid}/exe"))
-    tell("write to a running program", os.open, "/usr/bin/sleep", os.O_WRONLY)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    writer = os.open("t", os.O_WRONLY)
-    tell("execute what is open for writing", os.execv, "t", ["t"])
-    os.close(writer)
+    put("script", b"#!/usr/bin/true\n", 0o755)
+    put("other", b"#!./t\n", 0o755)
+    for name in ("t", "script", "/usr/bin/true"):
+        writer = os.open(name, os.O_RDWR)
+        execute(f"open for writing {name}", name)
+        if name == "t":
+            execute("as an interpreter", "other")
+            held = mmap.mmap(writer, 100)
+        os.close(writer)
+        if name == "t":
+            execute("mapped", name)
+            held.close()
+        execute(f"closed {name}", name)
+    fd = os.memfd_create("program")
+    os.write(fd, get("/usr/bin/true"))
+    execute("in memory", fd)
+    os.unlink("t")
+    execute("gone", "other")
 
 
 @case
