@@ -324,7 +324,7 @@ class Container:
                     info.st_blocks, info.st_atime_ns, info.st_mtime_ns, max(inode.ctime, info.st_ctime_ns),
                 )  # fmt: skip
             return fs.dev, fs.stat(inode)
-        who = task.process.credentials
+        who = task.credentials
         if stat.S_ISCHR(info.st_mode):
             if os.major(info.st_rdev) == PTY_SLAVE_MAJOR:
                 slave = self.devpts.by_rdev(info.st_rdev)

@@ -261,7 +261,7 @@ class Teacher:
     def show(self, task: Task) -> Shown | None:
         """See platforms.base.Listener."""
         process = task.process
-        container, files = process.container, process.files
+        container, files = process.container, task.files
         root = files.root
         if root.mount is not container.root_mount or root.inode.ino != ROOT_INO or container.overlaid:
             return None
@@ -272,7 +272,7 @@ class Teacher:
             names = self._names[container] = Names(self._fast, container, self._free.pop())
             self._by_index[names.index] = names
         names.refresh()
-        identity = self._identity(process.credentials)
+        identity = self._identity(task.credentials)
         if identity is None:
             return None
         cwd = files.cwd

@@ -103,11 +103,17 @@ class Kernel:
         process = parent.process
         process.container.usage.births += 1
         if not thread:
-            process = Process(tid, process.container, process, process.credentials, process.files.copy())
+            files = parent.files if parent.uncommon else parent.files.copy()
+            process = Process(tid, process.container, process, parent.credentials, files)
             process.executable, process.name = parent.process.executable, parent.process.name
             process.dumpable = parent.process.dumpable
             process.container.processes[tid] = process
         task = Task(tid, process)
+        if thread:
+            task.credentials, task.files = parent.credentials, parent.files
+            if parent.uncommon:
+                task.part()
+        parent.uncommon = False
         process.threads[tid] = task
         self.tasks[tid] = task
         return task
@@ -116,8 +122,11 @@ class Kernel:
         process = task.process
         found = self.executing.pop(old_tid, None)
         self.executing.pop(process.pid, None)  # the leader's own, if another thread was quicker
+        caller = self.tasks.get(old_tid, task)
+        process.files = task.files = caller.files
         if found is not None:
             process.credentials, process.executable, process.name = found
+            task.credentials = process.credentials
         process.dumpable = 1
         for tid in [t for t in process.threads if t != process.pid]:
             self.tasks.pop(tid, None)

@@ -193,7 +193,7 @@ def login(container: Container, spec: dict[str, Any]) -> tuple[Task, bytes]:
     who = Credentials.login(account.uid, account.gid, account.groups, container.bounding)
     task = container.kernel.new_process(container, who)
     cwd = spec.get("cwd") or b"/"
-    task.process.files.cwd = _working_directory(container, task, cwd)
+    task.files.cwd = _working_directory(container, task, cwd)
     return task, account.home
 
 

@@ -192,7 +192,6 @@ _REFUSED = {
         "its flags are in memory, where a filter cannot see them; libc falls back to clone",
     ),
     "seccomp": (errno.EINVAL, "a second filter could stop the kernel's own calls"),
-    "unshare": (errno.EPERM, "no namespaces inside a container, as under Docker's default profile"),
     "setns": (errno.EPERM, "no namespaces inside a container, as under Docker's default profile"),
     "pivot_root": (errno.EPERM, "the container's root stays where it is"),
     "mount_setattr": (errno.ENOSYS, "not there yet; programs fall back to mount"),
@@ -287,7 +286,7 @@ _PARTIAL = {
     "fcntl": "F_SETOWN takes the caller and its group, of process 1 without effect; no leases, no F_NOTIFY",
     "ioctl": "requests outside the list of terminal, file and network interface requests answer ENOTTY",
     "prctl": "PR_SET_SECCOMP, PR_SET_MM and options of other architectures answer an error",
-    "chroot": "relative to a thread group, not to a thread",
+    "unshare": "CLONE_FS and CLONE_SYSVSEM; no namespaces, as under Docker's default profile, no CLONE_FILES",
     "kill": "in the siginfo of a signal that is awaited, not delivered: the user is the host's, one to a group looks like sigqueue's",
 }
 

@@ -34,7 +34,10 @@ class FileContext:
 
 
 class Process:
-    """A thread group. pid is the host's; the container's first process is 1 inside (see Container.inside)."""
+    """A thread group. pid is the host's; the container's first process is 1 inside (see Container.inside).
+
+    credentials and files are those of its first thread, for who looks at the process from outside.
+    """
 
     __slots__ = (
         "container",
@@ -108,15 +111,22 @@ class DescriptorTables:
 
 
 class Task:
-    """A thread. io is the platform's access to its memory: read(address, size), write(address, data)."""
+    """A thread. io is the platform's access to its memory: read(address, size), write(address, data).
 
-    __slots__ = ("descriptors", "io", "process", "tid")
+    It has credentials of its own, which the C library keeps alike in all threads; files it shares with the others
+    unless they were separated (unshare(2), clone(2)). uncommon: its next child differs in that from what is usual.
+    """
+
+    __slots__ = ("credentials", "descriptors", "files", "io", "process", "tid", "uncommon")
 
     io: Any
 
     def __init__(self, tid: int, process: Process) -> None:
         self.tid = tid
         self.process = process
+        self.credentials = process.credentials
+        self.files = process.files
+        self.uncommon = False
         self.io = None
         self.descriptors = -1  # ours of the host's /proc/TID/fd, see DescriptorTables
 
@@ -189,6 +199,14 @@ class Task:
     def container(self) -> Container:
         return self.process.container
 
-    @property
-    def credentials(self) -> Credentials:
-        return self.process.credentials
+    def become(self, new: Credentials) -> None:
+        """It is somebody else from now on; so is the process if it is its first thread."""
+        self.credentials = new
+        if self.tid == self.process.pid:
+            self.process.credentials = new
+
+    def part(self) -> None:
+        """Have a root, a working directory and a umask that no other thread shares."""
+        self.files = self.files.copy()
+        if self.tid == self.process.pid:
+            self.process.files = self.files

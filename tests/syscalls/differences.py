@@ -11,12 +11,10 @@ OF_USERS: dict[str, str] = {
 DIFFERENCES: dict[str, str] = {
     "attributes/setuid_bits_and_open_without_writing": "writes are not seen, so setuid bits go when a file is opened for writing, not with the first write",
     "contents/copy_up_and_readers": "a reader of before the first write keeps the image's bytes, as on overlayfs before Linux 4.19",
-    "identity/identity_of_one_thread": "credentials belong to a process, not to a thread; libc keeps threads alike",
     "identity/proc_shows_identity": "entries of /proc/self stay the process's own after it has changed its user",
     "naming/rename_whiteout": "RENAME_WHITEOUT answers EINVAL, as overlayfs does, which a container's root is",
     "opening/path_descriptors_in_native_calls": "an O_PATH descriptor is an ordinary one without access rights: calls that the host answers see that",
     "opening/status_flags_of_directories": "F_GETFL of a directory always shows O_DIRECTORY, never O_NONBLOCK or O_NOFOLLOW",
-    "processes/clones": "CLONE_FS between processes is not seen: clone is native",
     "processes/waitid_tells_the_user": "waitid is native: its siginfo comes from the host, which knows processes under its own user",
     "procfs/rereading": "a file of /proc has the text of the moment when it was opened",
     "procfs/size_of_a_descriptor": "a file of /proc is a memory file with a size",

@@ -59,7 +59,7 @@ def _at(task: Task, dirfd: int, address: int, flags: int, allowed: int) -> Node 
     path = task.string(address)
     if not path and flags & AT_EMPTY_PATH:
         if signed(dirfd) == AT_FDCWD:
-            return task.process.files.cwd
+            return task.files.cwd
         return task.process.container.node_of_fd(task, signed(dirfd))
     return resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
 
@@ -116,7 +116,7 @@ def _chmod(task: Task, node: Node | None, mode: int) -> int:
     if node is None:
         return 0  # a pipe, socket or terminal: its bits mean nothing here
     _writable(node)
-    who = task.process.credentials
+    who = task.credentials
     if not is_owner(node.inode, who):
         fail(errno.EPERM)
     mode &= 0o7777
@@ -152,7 +152,7 @@ def _chown(task: Task, node: Node | None, uid: int, gid: int) -> int:
     _writable(node)
     new_uid = None if signed(uid) == -1 else uid & 0xFFFFFFFF
     new_gid = None if signed(gid) == -1 else gid & 0xFFFFFFFF
-    mode = changed_owner(node.inode, task.process.credentials, new_uid, new_gid)
+    mode = changed_owner(node.inode, task.credentials, new_uid, new_gid)
     node.mount.fs.set_attr(node.inode, uid=new_uid, gid=new_gid)
     _told(task, node, IN_ATTRIB)
     if mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG:
@@ -231,7 +231,7 @@ def _held(moment: int | None) -> int | None:
 def _utimens(task: Task, node: Node, atime: int | None, mtime: int | None, now: bool = False) -> int:
     """now: both times are the present one, for which write permission is enough."""
     _writable(node)
-    who = task.process.credentials
+    who = task.credentials
     if not is_owner(node.inode, who):
         if not now:
             fail(errno.EPERM)
@@ -258,12 +258,12 @@ def sys_truncate(task: Task, a: tuple[int, ...]) -> int:
     if kind != S_IFREG:
         fail(errno.EINVAL)
     _writable(node)
-    need(node.inode, task.process.credentials, WRITE)
+    need(node.inode, task.credentials, WRITE)
     if node.inode.mode & 0o111 and task.process.container.runs(node):
         fail(errno.ETXTBSY)
     if size > node.mount.fs.stat(node.inode).size:
         _limit_size(task, size)
-    drop_privileges(node, task.process.credentials)
+    drop_privileges(node, task.credentials)
     node.mount.fs.truncate(node.inode, size)
     _told(task, node, IN_MODIFY)
     return 0
@@ -298,7 +298,7 @@ def _get(task: Task, node: Node | None, name: int, address: int, size: int) -> i
         fail(errno.ENODATA)
     if key.startswith(b"system."):
         fail(errno.EOPNOTSUPP)
-    who = task.process.credentials
+    who = task.credentials
     if key.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
         fail(errno.ENODATA)
     if key.startswith(b"user."):
@@ -324,7 +324,7 @@ def _return(task: Task, value: bytes, address: int, size: int) -> int:
 def _list(task: Task, node: Node | None, address: int, size: int) -> int:
     if node is None:
         return 0
-    hidden = not task.process.credentials.has(CAP_SYS_ADMIN)
+    hidden = not task.credentials.has(CAP_SYS_ADMIN)
     names = [n for n in node.mount.fs.xattrs(node.inode) if not (hidden and n.startswith(b"trusted."))]
     return _return(task, b"".join(n + b"\0" for n in sorted(names)), address, size)
 
@@ -333,7 +333,7 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
     if node is None:
         fail(errno.EPERM)
     _writable(node)
-    who = task.process.credentials
+    who = task.credentials
     kind = node.inode.mode & S_IFMT
     if key.startswith(b"system."):
         fail(errno.EOPNOTSUPP)

@@ -32,7 +32,7 @@ def bind(task: Task, fd: int, name: Name, path: bytes) -> int:
         fs, directory, last, mode = place_of(task, path)
         if isinstance(fs, HostFs):
             fail(errno.EOPNOTSUPP)  # what the host sends there would have to reach the program
-        owner = task.process.credentials
+        owner = task.credentials
         inode = fs.mknod(directory, last, S_IFSOCK | mode, 0, owner.fsuid, owner.fsgid)
         datagrams.bind(relay, (b"", -fs.dev, inode.ino))
     if relay.peer is None:
@@ -148,7 +148,7 @@ def _target(task: Task, path: bytes) -> Relay | socket.socket:
         node = resolve(task, AT_FDCWD, path)
         if node.inode.mode & S_IFMT != S_IFSOCK:
             fail(errno.ECONNREFUSED)
-        need(node.inode, task.process.credentials, WRITE)
+        need(node.inode, task.credentials, WRITE)
         if isinstance(node.mount.fs, HostFs):
             return _of_host(node.mount.fs.pin(node.inode))
         key = (b"", -node.mount.fs.dev, node.inode.ino)

@@ -81,7 +81,7 @@ def open_program(task: Task, node: Node) -> int:
     inode = node.inode
     if inode.mode & S_IFMT != S_IFREG:
         fail(errno.EACCES)
-    need(inode, task.process.credentials, EXECUTE)
+    need(inode, task.credentials, EXECUTE)
     if node.mount.restrictions & NOEXEC:
         fail(errno.EACCES)
     fd = node.mount.fs.open(inode, os.O_RDONLY, task)
@@ -177,7 +177,7 @@ def _start(
         raise
     capabilities = xattrs.get(b"security.capability") if xattrs else None
     try:
-        who, secure = task.process.credentials.after_exec(mode, owner, group, capabilities)
+        who, secure = task.credentials.after_exec(mode, owner, group, capabilities)
     except BaseException:
         for opened in (fd, interpreter_fd):
             if opened >= 0:

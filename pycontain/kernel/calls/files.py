@@ -122,7 +122,7 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
     if slash or name in (b"", b".", b".."):
         fail(errno.EISDIR)
     fs = directory.mount.fs
-    who = task.process.credentials
+    who = task.credentials
     need(directory.inode, who, EXECUTE)
     dangling = fs.lookup(directory.inode, name)
     if dangling is not None:  # a symlink to nowhere: the file is made where it points to
@@ -130,7 +130,7 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
             fail(errno.ELOOP)
         target = fs.readlink(dangling, task)
         if target[:1] != b"/":
-            target = path_of(task.process.files.root, directory).rstrip(b"/") + b"/" + target
+            target = path_of(task.files.root, directory).rstrip(b"/") + b"/" + target
         return open_path(task, AT_FDCWD, target, flags, mode, links + 1)
     return _create_in(task, directory, name, flags, mode)
 
@@ -146,17 +146,17 @@ def _open_unnamed(task: Task, directory: Node, flags: int, mode: int) -> Any:
         fail(errno.EROFS)
     if parent.nlink == 0:
         fail(errno.ENOENT)
-    who = task.process.credentials
+    who = task.credentials
     need(parent, who, WRITE | EXECUTE)
     gid = parent.gid if parent.mode & 0o2000 else who.fsgid
-    mode = new_mode(parent, who, mode & 0o7777 & ~task.process.files.umask)
+    mode = new_mode(parent, who, mode & 0o7777 & ~task.files.umask)
     _, fd = mount.fs.open_unnamed(mode, who.fsuid, gid, flags, not flags & O_EXCL)
     return task.process.container.kernel.platform.send_fd(task, fd, bool(flags & O_CLOEXEC))
 
 
 def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) -> Any:
     """A new file in a directory, where nothing has the name."""
-    who = task.process.credentials
+    who = task.credentials
     if directory.mount.fs.fixed:
         fail(errno.ENOENT)
     if directory.mount.read_only:
@@ -165,7 +165,7 @@ def _create_in(task: Task, directory: Node, name: bytes, flags: int, mode: int) 
         fail(errno.ENOENT)  # it was removed
     need(directory.inode, who, WRITE | EXECUTE)
     gid = directory.inode.gid if directory.inode.mode & 0o2000 else who.fsgid
-    mode = new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
+    mode = new_mode(directory.inode, who, mode & 0o7777 & ~task.files.umask)
     inode = directory.mount.fs.create(directory.inode, name, mode, who.fsuid, gid)
     watches = task.process.container.watches
     if watches:
@@ -192,29 +192,29 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
     if kind == S_IFDIR:
         if wanted & WRITE or flags & O_CREAT:
             fail(errno.EISDIR)
-        need(inode, task.process.credentials, READ)
+        need(inode, task.credentials, READ)
         if container.watches:
             container.watches.opened(mount, inode, False, False)
         return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC), True)
     if flags & O_DIRECTORY:
         fail(errno.ENOTDIR)
     if not fresh:
-        need(inode, task.process.credentials, wanted)
+        need(inode, task.credentials, wanted)
         if wanted & WRITE and mount.read_only and kind == S_IFREG:
             fail(errno.EROFS)
         if wanted & WRITE and inode.mode & 0o111 and container.runs(node):
             fail(errno.ETXTBSY)
-    if flags & os.O_NOATIME and not is_owner(inode, task.process.credentials):
+    if flags & os.O_NOATIME and not is_owner(inode, task.credentials):
         fail(errno.EPERM)
     fs = mount.fs
     if wanted & WRITE and kind == S_IFREG and not fresh and (inode.mode & 0o6000 or inode.xattrs):
-        drop_privileges(node, task.process.credentials)
+        drop_privileges(node, task.credentials)
     if kind == S_IFIFO:
         return container.kernel.fifos.open(task, fs.pin(inode), flags)
     if kind == S_IFREG or isinstance(inode, ProcInode) or isinstance(fs, DevPts):
         if isinstance(fs, DevPts) and inode.ino == 2:
             fd = container.devpts.open_master(
-                flags | os.O_CLOEXEC | os.O_NOCTTY, task.process.credentials.fsuid
+                flags | os.O_CLOEXEC | os.O_NOCTTY, task.credentials.fsuid
             )
         else:
             fd = fs.open(inode, flags, task)

@@ -16,30 +16,30 @@ NGROUPS_MAX = 65536
 
 
 def sys_getuid(task: Task, a: tuple[int, ...]) -> int:
-    return task.process.credentials.uid
+    return task.credentials.uid
 
 
 def sys_geteuid(task: Task, a: tuple[int, ...]) -> int:
-    return task.process.credentials.euid
+    return task.credentials.euid
 
 
 def sys_getgid(task: Task, a: tuple[int, ...]) -> int:
-    return task.process.credentials.gid
+    return task.credentials.gid
 
 
 def sys_getegid(task: Task, a: tuple[int, ...]) -> int:
-    return task.process.credentials.egid
+    return task.credentials.egid
 
 
 def sys_getresuid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     for address, value in zip(a, (who.uid, who.euid, who.suid), strict=False):
         task.write(address, struct.pack("<I", value))
     return 0
 
 
 def sys_getresgid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     for address, value in zip(a, (who.gid, who.egid, who.sgid), strict=False):
         task.write(address, struct.pack("<I", value))
     return 0
@@ -48,10 +48,10 @@ def sys_getresgid(task: Task, a: tuple[int, ...]) -> int:
 def _become(task: Task, new: Credentials) -> None:
     """A process that changes who it is does not show itself to others any more (prctl(2), PR_SET_DUMPABLE)."""
     process = task.process
-    old = process.credentials
+    old = task.credentials
     if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid):
         process.dumpable = 0
-    process.credentials = new
+    task.become(new)
 
 
 def _id(value: int) -> int:
@@ -59,7 +59,7 @@ def _id(value: int) -> int:
 
 
 def sys_setuid(task: Task, a: tuple[int, ...]) -> int:
-    who, uid = task.process.credentials, _id(a[0])
+    who, uid = task.credentials, _id(a[0])
     if uid == 0xFFFFFFFF:
         fail(errno.EINVAL)
     if who.has(CAP_SETUID):
@@ -72,7 +72,7 @@ def sys_setuid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setgid(task: Task, a: tuple[int, ...]) -> int:
-    who, gid = task.process.credentials, _id(a[0])
+    who, gid = task.credentials, _id(a[0])
     if gid == 0xFFFFFFFF:
         fail(errno.EINVAL)
     if who.has(CAP_SETGID):
@@ -85,7 +85,7 @@ def sys_setgid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setresuid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     old = (who.uid, who.euid, who.suid)
     new = [value if signed(x) == -1 else _id(x) for x, value in zip(a, old, strict=False)]
     if not who.has(CAP_SETUID) and any(x not in old for x in new):
@@ -95,7 +95,7 @@ def sys_setresuid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setresgid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     old = (who.gid, who.egid, who.sgid)
     new = [value if signed(x) == -1 else _id(x) for x, value in zip(a, old, strict=False)]
     if not who.has(CAP_SETGID) and any(x not in old for x in new):
@@ -105,7 +105,7 @@ def sys_setresgid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setreuid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     real = who.uid if signed(a[0]) == -1 else _id(a[0])
     effective = who.euid if signed(a[1]) == -1 else _id(a[1])
     allowed = real in (who.uid, who.euid) and effective in (who.uid, who.euid, who.suid)
@@ -117,7 +117,7 @@ def sys_setreuid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setregid(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     real = who.gid if signed(a[0]) == -1 else _id(a[0])
     effective = who.egid if signed(a[1]) == -1 else _id(a[1])
     allowed = real in (who.gid, who.egid) and effective in (who.gid, who.egid, who.sgid)
@@ -129,21 +129,21 @@ def sys_setregid(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setfsuid(task: Task, a: tuple[int, ...]) -> int:
-    who, uid = task.process.credentials, _id(a[0])
+    who, uid = task.credentials, _id(a[0])
     if uid in (who.uid, who.euid, who.suid, who.fsuid) or (who.has(CAP_SETUID) and uid != 0xFFFFFFFF):
         _become(task, who.with_fsuid(uid))
     return who.fsuid
 
 
 def sys_setfsgid(task: Task, a: tuple[int, ...]) -> int:
-    who, gid = task.process.credentials, _id(a[0])
+    who, gid = task.credentials, _id(a[0])
     if gid in (who.gid, who.egid, who.sgid, who.fsgid) or (who.has(CAP_SETGID) and gid != 0xFFFFFFFF):
         _become(task, replace(who, fsgid=gid))
     return who.fsgid
 
 
 def sys_getgroups(task: Task, a: tuple[int, ...]) -> int:
-    groups = task.process.credentials.listed_groups()
+    groups = task.credentials.listed_groups()
     size = signed(a[0])
     if size < 0 or 0 < size < len(groups):
         fail(errno.EINVAL)
@@ -153,7 +153,7 @@ def sys_getgroups(task: Task, a: tuple[int, ...]) -> int:
 
 
 def sys_setgroups(task: Task, a: tuple[int, ...]) -> int:
-    who = task.process.credentials
+    who = task.credentials
     if not who.has(CAP_SETGID):
         fail(errno.EPERM)
     size = a[0] & 0xFFFFFFFF
@@ -162,7 +162,7 @@ def sys_setgroups(task: Task, a: tuple[int, ...]) -> int:
     groups = struct.unpack(f"<{size}I", task.read(a[1], 4 * size)) if size else ()
     distinct = frozenset(groups)
     repeated = tuple(sorted(groups)) if len(distinct) < len(groups) else ()
-    task.process.credentials = replace(who, groups=distinct, repeated=repeated)
+    task.become(replace(who, groups=distinct, repeated=repeated))
     return 0
 
 
@@ -174,12 +174,12 @@ def sys_capget(task: Task, a: tuple[int, ...]) -> int:
             fail(errno.EINVAL)
         return 0
     container = task.process.container
-    process = container.processes.get(container.outside(pid)) if pid else task.process
-    if process is None:
+    found = container.kernel.tasks.get(container.outside(pid)) if pid else task
+    if found is None or found.process.container is not container:
         fail(errno.ESRCH)
     if not a[1]:
         return 0
-    who = process.credentials
+    who = found.credentials
     words = (who.effective, who.permitted, who.inheritable)
     data = struct.pack("<3I", *(w & 0xFFFFFFFF for w in words))
     if version != CAPABILITY_VERSION_1:
@@ -202,17 +202,12 @@ def sys_capset(task: Task, a: tuple[int, ...]) -> int:
             for low, high in zip(words, struct.unpack("<3I", task.read(a[1] + 12, 12)), strict=True)
         ]
     effective, permitted, inheritable = (w & ALL_CAPABILITIES for w in words)
-    who = task.process.credentials
+    who = task.credentials
     if permitted & ~who.permitted or effective & ~permitted:
         fail(errno.EPERM)
     limit = who.inheritable | who.bounding if who.has(CAP_SETPCAP) else who.inheritable | who.permitted
     if inheritable & ~limit:
         fail(errno.EPERM)
-    task.process.credentials = replace(
-        who,
-        effective=effective,
-        permitted=permitted,
-        inheritable=inheritable,
-        ambient=who.ambient & permitted & inheritable,
-    )
+    new = replace(who, effective=effective, permitted=permitted, inheritable=inheritable)
+    task.become(replace(new, ambient=who.ambient & permitted & inheritable))
     return 0

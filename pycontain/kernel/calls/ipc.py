@@ -52,7 +52,7 @@ def _get(task: Task, kind: str, key: int, size: int, flags: int) -> int:
     """ipcget() of the host's ipc/util.c."""
     container = task.process.container
     register = container.ipc
-    who = task.process.credentials
+    who = task.credentials
     key = signed(key)
     found = register.by_key.get((kind, key)) if key != IPC_PRIVATE else None
     if found is not None and register.status(found) is not None:
@@ -101,7 +101,7 @@ def _find(task: Task, kind: str, number: int) -> SystemObject:
 
 
 def _need(task: Task, one: SystemObject, wanted: int) -> None:
-    if not one.permits(task.process.credentials, wanted):
+    if not one.permits(task.credentials, wanted):
         fail(errno.EACCES)
 
 
@@ -113,7 +113,7 @@ def sys_shmat(task: Task, a: tuple[int, ...]) -> Any:
 
 def sys_semop(task: Task, a: tuple[int, ...]) -> Any:
     one = _find(task, SEM, a[0])
-    if one.permits(task.process.credentials, WRITE):
+    if one.permits(task.credentials, WRITE):
         return NATIVE
     return _wait_for_zero(task, one, a)
 
@@ -173,7 +173,7 @@ def sys_shmctl(task: Task, a: tuple[int, ...]) -> Any:
     command = signed(a[1])
     if command not in (SHM_LOCK, SHM_UNLOCK):
         return _control(task, SHM, a[0], command, a[2])
-    one, who = _find(task, SHM, a[0]), task.process.credentials
+    one, who = _find(task, SHM, a[0]), task.credentials
     if who.euid not in (one.uid, one.cuid) and not who.has(CAP_IPC_LOCK):
         fail(errno.EPERM)
     return NATIVE
@@ -210,7 +210,7 @@ def _control(task: Task, kind: str, number: int, command: int, address: int) -> 
 
 
 def _of_owner(task: Task, kind: str, number: int) -> SystemObject:
-    one, who = _find(task, kind, number), task.process.credentials
+    one, who = _find(task, kind, number), task.credentials
     if who.euid not in (one.uid, one.cuid) and not who.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
     return one
@@ -226,7 +226,7 @@ def _change(task: Task, kind: str, number: int, wanted: bytes) -> int:
     if kind == MSG:
         nbytes = wanted[QUEUE_BYTES_AT : QUEUE_BYTES_AT + 8]
         (most,) = struct.unpack_from("<12xi", libc.ipc_info(MSG, IPC_INFO, INFO_SIZE[MSG]))  # msgmnb
-        if int.from_bytes(nbytes, "little") > most and not task.process.credentials.has(CAP_SYS_RESOURCE):
+        if int.from_bytes(nbytes, "little") > most and not task.credentials.has(CAP_SYS_RESOURCE):
             fail(errno.EPERM)
         settings[QUEUE_BYTES_AT : QUEUE_BYTES_AT + 8] = nbytes
     libc.ipc_set(kind, one.number, settings)

@@ -39,7 +39,7 @@ def sys_sched_setaffinity(task: Task, a: tuple[int, ...]) -> int:
     size = min(a[1] & 0xFFFFFFFF, MASK_MOST)
     mask = int.from_bytes(task.read(a[2], size), "little")
     tid, target = _target(task, signed(a[0]))
-    who = task.process.credentials
+    who = task.credentials
     if who.euid not in (target.uid, target.euid) and not who.has(CAP_SYS_NICE):
         fail(errno.EPERM)
     chosen = [number for number in task.process.container.limits.processors() if mask >> number & 1]
@@ -70,7 +70,7 @@ def sys_ioprio_get(task: Task, a: tuple[int, ...]) -> int:
 def sys_ioprio_set(task: Task, a: tuple[int, ...]) -> int:
     """Comes here for other processes; a class that needs privileges the host refuses, for it gives us none."""
     tid, target = _io_target(task, signed(a[0]), signed(a[1]))
-    who = task.process.credentials
+    who = task.credentials
     if who.euid not in (target.uid, target.euid) and not who.has(CAP_SYS_NICE):
         fail(errno.EPERM)
     value = a[2] & 0xFFFF

@@ -38,7 +38,7 @@ def sys_mount(task: Task, a: tuple[int, ...]) -> int:
     if flags & 0xFFFF0000 == 0xC0ED0000:  # the magic number of old libraries
         flags &= 0xFFFF
     container = task.process.container
-    if not task.process.credentials.has(CAP_SYS_ADMIN):
+    if not task.credentials.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
     source = task.string(a[0]) if a[0] else b""
     point = resolve(task, AT_FDCWD, task.string(a[1]))
@@ -65,7 +65,7 @@ def sys_umount2(task: Task, a: tuple[int, ...]) -> int:
     flags = a[1]
     if flags & ~15:
         fail(errno.EINVAL)
-    if not task.process.credentials.has(CAP_SYS_ADMIN):
+    if not task.credentials.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
     container = task.process.container
     mount = _root_of(resolve(task, AT_FDCWD, task.string(a[0]), not flags & UMOUNT_NOFOLLOW))
@@ -104,7 +104,8 @@ def _busy(container: Container, mount: Mount) -> bool:
         return True
     alone = sum(m.fs is mount.fs for m in container.mounts) == 1
     for process in container.processes.values():
-        if mount in (process.files.cwd.mount, process.files.root.mount):
+        places = [task.files for task in process.threads.values()]
+        if any(mount in (place.cwd.mount, place.root.mount) for place in places):
             return True
         try:
             numbers = os.listdir(f"/proc/{process.pid}/fd")

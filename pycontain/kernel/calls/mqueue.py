@@ -28,7 +28,7 @@ def sys_mq_open(task: Task, a: tuple[int, ...]) -> Any:
     name = _name(task, a[0])
     flags = a[1] & 0xFFFFFFFF
     container = task.process.container
-    who = task.process.credentials
+    who = task.credentials
     queues = container.ipc.queues
     found = queues.get(name)
     if found is not None:
@@ -46,7 +46,7 @@ def sys_mq_open(task: Task, a: tuple[int, ...]) -> Any:
         attributes = task.read(a[3], ATTRIBUTES) if a[3] else None
         if attributes is not None and len(attributes) < ATTRIBUTES:
             fail(errno.EFAULT)
-        mode = S_IFREG | a[2] & 0o777 & ~task.process.files.umask
+        mode = S_IFREG | a[2] & 0o777 & ~task.files.umask
         made = container.ipc.new_queue(name, Inode(0, mode, who.fsuid, who.fsgid, 0))
         try:
             fd = libc.mq_open(made.host_name, flags & (O_ACCMODE | O_NONBLOCK | O_CREAT | O_EXCL), attributes)
@@ -62,7 +62,7 @@ def sys_mq_unlink(task: Task, a: tuple[int, ...]) -> int:
     found = ipc.queues.get(name)
     if found is None:
         fail(errno.ENOENT)
-    who = task.process.credentials
+    who = task.credentials
     if who.fsuid != found.owner.uid and who.fsuid != 0:  # the directory of queues is sticky
         fail(errno.EPERM)
     ipc.drop_queue(name)

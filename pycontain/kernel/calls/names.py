@@ -38,14 +38,14 @@ def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fals
     return (
         directory,
         name,
-        directory.inode.gid if directory.inode.mode & 0o2000 else task.process.credentials.fsgid,
+        directory.inode.gid if directory.inode.mode & 0o2000 else task.credentials.fsgid,
     )
 
 
 def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes]:
     """Where a new name goes, if nothing is there. Whether it may be made is _enterable's to say."""
     directory, name, slash = resolve_parent(task, dirfd, path)
-    who = task.process.credentials
+    who = task.credentials
     need(directory.inode, who, EXECUTE)
     if name in DOTS or directory.mount.fs.lookup(directory.inode, name) is not None:
         fail(errno.EEXIST)
@@ -61,7 +61,7 @@ def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fal
 def _enterable(task: Task, directory: Node) -> None:
     if directory.inode.nlink == 0:
         fail(errno.ENOENT)  # it was removed
-    need(directory.inode, task.process.credentials, WRITE | EXECUTE)
+    need(directory.inode, task.credentials, WRITE | EXECUTE)
 
 
 def sys_mkdir(task: Task, a: tuple[int, ...]) -> int:
@@ -74,10 +74,10 @@ def sys_mkdirat(task: Task, a: tuple[int, ...]) -> int:
 
 def _mkdir(task: Task, dirfd: int, address: int, mode: int) -> int:
     directory, name, gid = _new_name(task, dirfd, task.string(address), True)
-    mode = mode & 0o1777 & ~task.process.files.umask
+    mode = mode & 0o1777 & ~task.files.umask
     if directory.inode.mode & 0o2000:
         mode |= 0o2000
-    inode = directory.mount.fs.mkdir(directory.inode, name, mode, task.process.credentials.fsuid, gid)
+    inode = directory.mount.fs.mkdir(directory.inode, name, mode, task.credentials.fsuid, gid)
     _created(task, directory, name, inode)
     return 0
 
@@ -107,7 +107,7 @@ def _symlink(task: Task, target_address: int, dirfd: int, address: int) -> int:
     if not target:
         fail(errno.ENOENT)
     directory, name, gid = _new_name(task, dirfd, task.string(address))
-    inode = directory.mount.fs.symlink(directory.inode, name, target, task.process.credentials.fsuid, gid)
+    inode = directory.mount.fs.symlink(directory.inode, name, target, task.credentials.fsuid, gid)
     _created(task, directory, name, inode)
     return 0
 
@@ -126,10 +126,10 @@ def _mknod(task: Task, dirfd: int, address: int, mode: int, dev: int) -> int:
     if kind not in (S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK):
         fail(errno.EPERM if kind == S_IFDIR else errno.EINVAL)
     directory, name, gid = _new_name(task, dirfd, task.string(address))
-    who = task.process.credentials
+    who = task.credentials
     if kind in (S_IFCHR, S_IFBLK) and not who.has(CAP_MKNOD):
         fail(errno.EPERM)
-    mode = kind | new_mode(directory.inode, who, mode & 0o7777 & ~task.process.files.umask)
+    mode = kind | new_mode(directory.inode, who, mode & 0o7777 & ~task.files.umask)
     dev &= 0xFFFFFFFF
     rdev = os.makedev(dev >> 8 & 0xFFF, dev & 0xFF | dev >> 12 & 0xFFF00)
     inode = directory.mount.fs.mknod(directory.inode, name, mode, rdev, who.fsuid, gid)
@@ -159,7 +159,7 @@ def _link(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) 
     directory, name = _free_name(task, new_fd, task.string(new))
     if source.mount is not directory.mount:
         fail(errno.EXDEV)
-    if not is_owner(source.inode, task.process.credentials) and not _safe_source(task, source):
+    if not is_owner(source.inode, task.credentials) and not _safe_source(task, source):
         fail(errno.EPERM)  # protected_hardlinks, proc(5)
     _enterable(task, directory)
     if source.inode.mode & S_IFMT == S_IFDIR:
@@ -176,7 +176,7 @@ def _safe_source(task: Task, source: Node) -> bool:
     if mode & S_IFMT != S_IFREG or mode & 0o4000 or mode & 0o2010 == 0o2010:
         return False
     try:
-        need(source.inode, task.process.credentials, 6)
+        need(source.inode, task.credentials, 6)
     except PermissionError:
         return False
     return True
@@ -184,7 +184,7 @@ def _safe_source(task: Task, source: Node) -> bool:
 
 def _old_name(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:
     directory, name, slash = resolve_parent(task, dirfd, path)
-    need(directory.inode, task.process.credentials, EXECUTE)
+    need(directory.inode, task.credentials, EXECUTE)
     return directory, name, slash
 
 
@@ -194,7 +194,7 @@ def _check_removal(task: Task, directory: Node, name: bytes) -> Inode:
         fail(errno.ENOENT)
     if directory.mount.read_only:
         fail(errno.EROFS)
-    need_removable(directory.inode, victim, task.process.credentials)
+    need_removable(directory.inode, victim, task.credentials)
     if victim.ino in directory.mount.covered:
         fail(errno.EBUSY)
     return victim
@@ -283,7 +283,7 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     elif fs.fixed:
         fail(errno.ENOENT)
     _check_removal(task, source, old_name)
-    who = task.process.credentials
+    who = task.credentials
     need(target.inode, who, WRITE | EXECUTE)
     if victim is not None:
         _check_removal(task, target, new_name)
@@ -310,8 +310,8 @@ def sys_fchdir(task: Task, a: tuple[int, ...]) -> int:
 def _chdir(task: Task, node: Node) -> int:
     if node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
-    need(node.inode, task.process.credentials, EXECUTE)
-    task.process.files.cwd = node
+    need(node.inode, task.credentials, EXECUTE)
+    task.files.cwd = node
     return 0
 
 
@@ -319,14 +319,14 @@ def sys_chroot(task: Task, a: tuple[int, ...]) -> int:
     node = resolve(task, AT_FDCWD, task.string(a[0]))
     if node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
-    need(node.inode, task.process.credentials, EXECUTE)
-    if not task.process.credentials.has(CAP_SYS_CHROOT):
+    need(node.inode, task.credentials, EXECUTE)
+    if not task.credentials.has(CAP_SYS_CHROOT):
         fail(errno.EPERM)
-    task.process.files.root = node
+    task.files.root = node
     return 0
 
 
 def sys_umask(task: Task, a: tuple[int, ...]) -> int:
-    files = task.process.files
+    files = task.files
     old, files.umask = files.umask, a[0] & 0o777
     return old

@@ -35,7 +35,7 @@ def bind_port(task: Task, fd: int, address: int, size: int) -> Any:
     low = low and 0 < struct.unpack_from(">H", data, 2)[0] < PRIVILEGED_PORTS and host_binds_ports()
     if not platform.takes_fds:
         return NATIVE
-    if low and not task.process.credentials.has(CAP_NET_BIND_SERVICE):
+    if low and not task.credentials.has(CAP_NET_BIND_SERVICE):
         fail(errno.EACCES)
     with socket.socket(fileno=platform.take_fd(task, fd)) as taken:
         if taken.family == socket.AF_UNIX:

@@ -85,21 +85,39 @@ def sys_setpgid(task: Task, a: tuple[int, ...]) -> Any:
     return 0
 
 
+CLONE_FS, CLONE_FILES, CLONE_THREAD, CLONE_SYSVSEM = 0x200, 0x400, 0x10000, 0x40000
+
+
 def sys_clone(task: Task, a: tuple[int, ...]) -> Any:
-    """Comes here only in a container with a limit of tasks (EAGAIN as the pids controller answers)."""
+    """Comes here only where a thread does not share its directories, or a process does, and in a container with a
+    limit of tasks (EAGAIN as the pids controller answers)."""
+    task.uncommon = a[0] & (CLONE_THREAD | CLONE_FS) in (CLONE_THREAD, CLONE_FS)
+    return sys_fork(task, a)
+
+
+def sys_fork(task: Task, a: tuple[int, ...]) -> Any:
     if not task.process.container.limits.may_fork():
         fail(errno.EAGAIN)
     return NATIVE
 
 
-sys_fork = sys_vfork = sys_clone
+sys_vfork = sys_fork
+
+
+def sys_unshare(task: Task, a: tuple[int, ...]) -> Any:
+    """A thread parts from the others; no namespaces, as under Docker's default profile."""
+    if a[0] & ~(CLONE_FS | CLONE_SYSVSEM):
+        fail(errno.EPERM)
+    if a[0] & CLONE_FS:
+        task.part()
+    return NATIVE
 
 
 # -- signals
 
 
 def _allowed(task: Task, target: Process, signum: int) -> bool:
-    who, other = task.process.credentials, target.credentials
+    who, other = task.credentials, target.credentials
     if who.has(CAP_KILL) or {who.uid, who.euid} & {other.uid, other.suid}:
         return True
     return signum == signal.SIGCONT and os.getsid(task.process.pid) == os.getsid(target.pid)
@@ -139,7 +157,7 @@ def _send(
 
 
 def _sender(task: Task, code: int) -> Sender:
-    return Sender(task.process.container.inside(task.process.pid), task.process.credentials.uid, code)
+    return Sender(task.process.container.inside(task.process.pid), task.credentials.uid, code)
 
 
 def _send_to(task: Task, target: Process, signum: int) -> Any:
@@ -341,7 +359,7 @@ def sys_setpriority(task: Task, a: tuple[int, ...]) -> Any:
     if which not in (PRIO_PROCESS, PRIO_PGRP, PRIO_USER):
         fail(errno.EINVAL)
     target = find(task, number) if which == PRIO_PROCESS else task.process
-    who, pid = task.process.credentials, target.pid
+    who, pid = task.credentials, target.pid
     if who.euid not in (target.credentials.uid, target.credentials.euid) and not who.has(CAP_SYS_NICE):
         fail(errno.EPERM)
     if value < os.getpriority(os.PRIO_PROCESS, pid):
@@ -362,7 +380,7 @@ def sys_scheduling(task: Task, a: tuple[int, ...]) -> Any:
 def sys_prlimit64(task: Task, a: tuple[int, ...]) -> Any:
     """Another process's limits. The caller's own are the host's business and never come here."""
     process = find(task, signed(a[0]))
-    if process is not task.process and task.process.credentials.uid not in (0, process.credentials.uid):
+    if process is not task.process and task.credentials.uid not in (0, process.credentials.uid):
         fail(errno.EPERM)
     if process is not process.container.init:
         return (

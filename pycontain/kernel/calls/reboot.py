@@ -26,7 +26,7 @@ SIGNALS = {
 def sys_reboot(task: Task, a: tuple[int, ...]) -> int:
     first, second, command = (word & 0xFFFFFFFF for word in a[:3])
     container = task.process.container
-    if not task.process.credentials.has(CAP_SYS_BOOT):
+    if not task.credentials.has(CAP_SYS_BOOT):
         fail(errno.EPERM)
     if first != MAGIC or second not in MAGICS or command not in SIGNALS:
         fail(errno.EINVAL)

@@ -57,7 +57,7 @@ def sys_newfstatat(task: Task, a: tuple[int, ...]) -> int:
         fail(errno.EINVAL)
     if not path and flags & AT_EMPTY_PATH:
         if signed(a[0]) == AT_FDCWD:
-            return _put(task, task.process.files.cwd, a[2])
+            return _put(task, task.files.cwd, a[2])
         return sys_fstat(task, (a[0], a[2]))
     return _put(task, resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW), a[2])
 
@@ -77,7 +77,7 @@ def sys_statx(task: Task, a: tuple[int, ...]) -> int:
         dev, info = task.process.container.stat_fd(task, signed(a[0]))
     else:
         if not path and flags & AT_EMPTY_PATH:
-            node = task.process.files.cwd
+            node = task.files.cwd
         else:
             node = resolve(task, a[0], path, not flags & AT_SYMLINK_NOFOLLOW)
         dev, info, number = node.mount.fs.dev, node.mount.fs.stat(node.inode), node.mount.number
@@ -102,7 +102,7 @@ def _access(task: Task, dirfd: int, address: int, mode: int, flags: int) -> int:
     if mode & ~7 or flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         fail(errno.EINVAL)
     path = task.string(address)
-    effective = who = task.process.credentials
+    effective = who = task.credentials
     if not flags & AT_EACCESS and (who.uid != who.fsuid or who.gid != who.fsgid):
         # the real ids count, on the way as well, and a non-root real user has no capabilities here (access(2))
         who = who.with_gids(who.gid, who.gid, who.gid).with_uids(who.uid, who.uid, who.uid)
@@ -112,11 +112,11 @@ def _access(task: Task, dirfd: int, address: int, mode: int, flags: int) -> int:
             return 0  # a pipe or a socket: its owner asks
         node = found
     else:
-        task.process.credentials = who
+        task.credentials = who
         try:
             node = resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
         finally:
-            task.process.credentials = effective
+            task.credentials = effective
     if not mode:
         return 0
     if mode & WRITE and node.mount.read_only and node.inode.mode & S_IFMT in (0o100000, S_IFDIR, S_IFLNK):
@@ -154,7 +154,7 @@ def _readlink(task: Task, dirfd: int, address: int, buffer: int, size: int) -> i
 
 
 def sys_getcwd(task: Task, a: tuple[int, ...]) -> int:
-    files = task.process.files
+    files = task.files
     node = files.cwd
     inode = node.mount.fs.current(node.inode)
     if inode.nlink == 0:

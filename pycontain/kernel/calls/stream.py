@@ -48,7 +48,7 @@ def bind(task: Task, fd: int, name: Name, path: bytes) -> int:
 
 def _bind_path(task: Task, made: socket.socket, path: bytes) -> Key:
     fs, directory, name, mode = place_of(task, path)
-    owner = task.process.credentials
+    owner = task.credentials
     if isinstance(fs, HostFs):  # a bind mount: the socket is a real one, others of the host may use it
         address = b"/proc/self/fd/%d/%s" % (fs.directory_fd(directory), name)
         if len(address) >= SUN_PATH:
@@ -106,7 +106,7 @@ def connect(task: Task, fd: int, name: Name, path: bytes) -> Any:
             node = resolve(task, AT_FDCWD, path)
             if node.inode.mode & S_IFMT != S_IFSOCK:
                 fail(errno.ECONNREFUSED)
-            need(node.inode, task.process.credentials, WRITE)
+            need(node.inode, task.credentials, WRITE)
             try:
                 pin = node.mount.fs.pin(node.inode)
             except FileNotFoundError:

@@ -46,7 +46,7 @@ def sys_uname(task: Task, a: tuple[int, ...]) -> int:
 
 
 def _new_name(task: Task, a: tuple[int, ...]) -> bytes:
-    if not task.process.credentials.has(CAP_SYS_ADMIN):
+    if not task.credentials.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
     size = signed(a[1])
     if not 0 <= size <= HOST_NAME_MAX:
@@ -68,7 +68,7 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
     """The options that say something about identity; the others are the host's."""
     option, value = signed(a[0]), a[1]
     process = task.process
-    who = process.credentials
+    who = task.credentials
     if option == PR_GET_DUMPABLE:
         return process.dumpable
     if option == PR_SET_DUMPABLE:
@@ -82,7 +82,7 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
     if option == PR_SET_KEEPCAPS:
         if value > 1:
             fail(errno.EINVAL)
-        process.credentials = replace(who, keep_capabilities=bool(value))
+        task.become(replace(who, keep_capabilities=bool(value)))
         return 0
     if option == PR_CAPBSET_READ:
         if value > CAP_LAST:
@@ -93,7 +93,7 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
             fail(errno.EPERM)
         if value > CAP_LAST:
             fail(errno.EINVAL)
-        process.credentials = replace(who, bounding=who.bounding & ~(1 << value))
+        task.become(replace(who, bounding=who.bounding & ~(1 << value)))
         return 0
     if option == PR_GET_SECUREBITS:
         return who.securebits
@@ -103,14 +103,14 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
         locks = who.securebits & SECUREBITS_LOCKS
         if value & ~SECUREBITS_ALL or locks & ~value or locks >> 1 & (who.securebits ^ value):
             fail(errno.EPERM)
-        process.credentials = replace(who, securebits=value)
+        task.become(replace(who, securebits=value))
         return 0
     if option == PR_GET_NO_NEW_PRIVS:
         return int(who.no_new_privs)
     if option == PR_SET_NO_NEW_PRIVS:
         if value != 1 or a[2] or a[3] or a[4]:
             fail(errno.EINVAL)
-        process.credentials = replace(who, no_new_privs=True)
+        task.become(replace(who, no_new_privs=True))
         return 0
     if option == PR_CAP_AMBIENT:
         return _ambient(task, value, a[2])
@@ -124,10 +124,10 @@ def sys_prctl(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def _ambient(task: Task, operation: int, capability: int) -> int:
-    who = task.process.credentials
+    who = task.credentials
     is_set, raise_it, lower, clear = 1, 2, 3, 4
     if operation == clear:
-        task.process.credentials = replace(who, ambient=0)
+        task.become(replace(who, ambient=0))
         return 0
     if capability > CAP_LAST:
         fail(errno.EINVAL)
@@ -135,12 +135,12 @@ def _ambient(task: Task, operation: int, capability: int) -> int:
     if operation == is_set:
         return int(bool(who.ambient & bit))
     if operation == lower:
-        task.process.credentials = replace(who, ambient=who.ambient & ~bit)
+        task.become(replace(who, ambient=who.ambient & ~bit))
         return 0
     if operation == raise_it:
         if not who.permitted & who.inheritable & bit:
             fail(errno.EPERM)
-        task.process.credentials = replace(who, ambient=who.ambient | bit)
+        task.become(replace(who, ambient=who.ambient | bit))
         return 0
     fail(errno.EINVAL)
 

@@ -56,7 +56,7 @@ def close_off(task: Task, new: socket.socket) -> socket.socket:
 
 
 def who(task: Task) -> Credentials:
-    who = task.process.credentials
+    who = task.credentials
     return Credentials(task.process.pid, who.euid, who.egid)
 
 
@@ -170,8 +170,8 @@ def place_of(task: Task, path: bytes) -> tuple[Filesystem, Inode, bytes, int]:
         fail(errno.ENOENT)
     if directory.mount.read_only:
         fail(errno.EROFS)
-    need(directory.inode, task.process.credentials, WRITE | EXECUTE)
-    return fs, directory.inode, name, 0o777 & ~task.process.files.umask
+    need(directory.inode, task.credentials, WRITE | EXECUTE)
+    return fs, directory.inode, name, 0o777 & ~task.files.umask
 
 
 def wait(task: Task, attempt: Callable[[], bool], close: Callable[[], None], result: int = 0) -> Any:

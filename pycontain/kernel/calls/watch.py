@@ -43,7 +43,7 @@ def sys_inotify_add_watch(task: Task, a: tuple[int, ...]) -> int:
     node = resolve(task, AT_FDCWD, task.string(a[1]), not mask & IN_DONT_FOLLOW)
     if mask & IN_ONLYDIR and node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
-    need(node.inode, task.process.credentials, READ)
+    need(node.inode, task.credentials, READ)
     return container.watches.add(instance, node, mask)
 
 

@@ -60,7 +60,7 @@ def open_device(container: Container, inode: Inode, flags: int, task: Task) -> i
     if host is not None:
         return os.open(host, flags)
     if inode.rdev == PTMX:
-        return container.devpts.open_master(flags, task.process.credentials.fsuid)
+        return container.devpts.open_master(flags, task.credentials.fsuid)
     if inode.rdev == TTY:
         return _controlling_terminal(container, flags, task)
     fail(errno.ENXIO)

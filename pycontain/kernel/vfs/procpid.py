@@ -204,7 +204,7 @@ class ProcessEntries(ProcBase):
         process = inode.process
         if process is None or self._ended(process):
             fail(errno.ENOENT)
-        who, other = task.process.credentials, process.credentials
+        who, other = task.credentials, process.credentials
         if (
             process is not task.process
             and who.euid != 0
@@ -227,7 +227,7 @@ class ProcessEntries(ProcBase):
                 return b"%d/task/%d" % (container.inside(task.process.pid), container.inside(task.tid))
             return inode.target or b""
         process = self._owner(inode, task)
-        root = task.process.files.root
+        root = task.files.root
         place = _place(inode, process)
         if place is not None:
             gone = inode.kind != "root" and place.inode.nlink == 0
@@ -307,7 +307,8 @@ class ProcessEntries(ProcBase):
 
 def _place(link: ProcInode, process: Process) -> Node | None:
     """Where a link of /proc/PID leads that is a place in the tree, as it is now."""
-    files = process.files
+    thread = link.parent.thread if isinstance(link.parent, ProcInode) else None
+    files = process.threads[thread].files if thread in process.threads else process.files
     node = {"exe": process.executable, "cwd": files.cwd, "root": files.root}.get(link.kind)
     return None if node is None else Node(node.mount, node.mount.fs.current(node.inode))
 

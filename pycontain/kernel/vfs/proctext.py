@@ -8,12 +8,11 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from pycontain.kernel.credentials import Credentials
 from pycontain.kernel.vfs.walk import path_of
 
 if TYPE_CHECKING:
     from pycontain.kernel.container import Container
-    from pycontain.kernel.task import Process
+    from pycontain.kernel.task import Process, Task
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 STUB_AREA = range(0x5555_0000_0000, 0x5555_0001_0000)  # where the platform's stub lies in every process
@@ -133,7 +132,8 @@ def stat_line(container: Container, process: Process, tid: int | None = None) ->
     return b"%d %s %s\n" % (container.inside(tid or process.pid), name, b" ".join(fields))
 
 
-def _status_values(container: Container, process: Process, who: Credentials) -> dict[bytes, bytes]:
+def _status_values(container: Container, process: Process, one: Process | Task) -> dict[bytes, bytes]:
+    who = one.credentials
     return {
         b"Tgid": b"%d" % container.inside(process.pid),
         b"Ngid": b"0",
@@ -143,7 +143,7 @@ def _status_values(container: Container, process: Process, who: Credentials) -> 
         b"Uid": b"%d\t%d\t%d\t%d" % (who.uid, who.euid, who.suid, who.fsuid),
         b"Gid": b"%d\t%d\t%d\t%d" % (who.gid, who.egid, who.sgid, who.fsgid),
         b"Groups": b" ".join(b"%d" % g for g in who.listed_groups()) + b" ",
-        b"Umask": b"%04o" % process.files.umask,
+        b"Umask": b"%04o" % one.files.umask,
         b"CapInh": b"%016x" % who.inheritable,
         b"CapPrm": b"%016x" % who.permitted,
         b"CapEff": b"%016x" % who.effective,
@@ -159,7 +159,8 @@ def _status_values(container: Container, process: Process, who: Credentials) -> 
 
 def status(container: Container, process: Process, tid: int | None = None) -> bytes:
     """/proc/PID/status, or that of one thread."""
-    values = _status_values(container, process, process.credentials)
+    thread = process.threads.get(tid) if tid is not None else None
+    values = _status_values(container, process, thread or process)
     if tid is not None:
         values[b"Pid"] = values[b"NSpid"] = b"%d" % container.inside(tid)
     lines = []

@@ -73,7 +73,7 @@ def base_of(task: Task, dirfd: int) -> Node:
     """The node a relative path starts at."""
     dirfd = signed(dirfd)
     if dirfd == AT_FDCWD:
-        return task.process.files.cwd
+        return task.files.cwd
     node = task.process.container.identify(task.host_stat(dirfd))
     if node is None or node.inode.mode & S_IFMT != S_IFDIR:
         fail(errno.ENOTDIR)
@@ -84,7 +84,7 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     """The node at a path. Raises ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EBADF."""
     if not path:
         fail(errno.ENOENT)
-    files = task.process.files
+    files = task.files
     if path[0] == 47:
         base = files.root
     elif signed(dirfd) == AT_FDCWD:
@@ -92,7 +92,7 @@ def resolve(task: Task, dirfd: int, path: bytes, follow: bool = True) -> Node:
     else:
         base = base_of(task, dirfd)
     container = task.process.container
-    who = task.process.credentials
+    who = task.credentials
     mount = base.mount
     if mount is not container.root_mount or files.root.inode.ino != 2 or len(path) > REMEMBERED:
         return walk(task, base, path, follow)
@@ -143,7 +143,7 @@ def _last_step(task: Task, cache: NameCache, base: Node, path: bytes, follow: bo
         inode = directory.inode
     inode = fs.current(inode)
     if cache is not task.process.container.names.everywhere:
-        need(inode, task.process.credentials, EXECUTE)
+        need(inode, task.credentials, EXECUTE)
     child = fs.lookup(inode, name)
     if child is None:
         fail(errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT)
@@ -177,15 +177,15 @@ def resolve_parent(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bo
 
 def child_of(task: Task, directory: Node, name: bytes) -> Inode | None:
     """The entry of a directory, not looking through mounts. Raises EACCES."""
-    need(directory.inode, task.process.credentials, EXECUTE)
+    need(directory.inode, task.credentials, EXECUTE)
     return directory.mount.fs.lookup(directory.inode, name)
 
 
 def walk(task: Task, base: Node, path: bytes, follow: bool, restrict: int = 0) -> Node:
     """restrict: RESOLVE_* flags of openat2(2)."""
     container = task.process.container
-    who = task.process.credentials
-    root = base if restrict & RESOLVE_IN_ROOT else task.process.files.root
+    who = task.credentials
+    root = base if restrict & RESOLVE_IN_ROOT else task.files.root
     everywhere = who.effective >> CAP_DAC_OVERRIDE & 1
     if path[:1] == b"/":
         if restrict & RESOLVE_BENEATH:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-LD, JEQ, JGE, JSET, JA, RET = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
+LD, JEQ, JGE, JSET, JA, AND, RET = 0x20, 0x15, 0x35, 0x45, 0x05, 0x54, 0x06
 RET_ALLOW = 0x7FFF0000
 RET_NOTIFY = 0x7FC00000
 RET_ERRNO = 0x00050000
@@ -22,13 +22,15 @@ Code = list[tuple[int, int, int, int]]
 
 
 class Test(NamedTuple):
-    """If the low 32 bits of an argument match, the action; bits: any of the bits, else equality with any value."""
+    """If the low 32 bits of an argument match, the action; bits: any of the bits, else equality with any value.
+    mask: the bits that are compared."""
 
     argument: int
     values: Sequence[int]
     action: int
     bits: bool = False
     wide: bool = False  # also look at the high half: the whole word must be zero (values = (0,))
+    mask: int = 0xFFFFFFFF
 
 
 class Rule(NamedTuple):
@@ -47,7 +49,7 @@ class Rule(NamedTuple):
             elif test.bits:
                 matches = any(low & bits for bits in test.values)
             else:
-                matches = any(low == each & 0xFFFFFFFF for each in test.values)
+                matches = any(low & test.mask == each & 0xFFFFFFFF for each in test.values)
             if matches:
                 return test.action
         return self.default
@@ -75,6 +77,8 @@ def _rule_code(rule: Rule) -> Code:
             ]
             continue
         code.append((LD, 0, 0, low))
+        if test.mask != 0xFFFFFFFF:
+            code.append((AND, 0, 0, test.mask))
         for value in test.values:
             code += [(JSET if test.bits else JEQ, 0, 1, value & 0xFFFFFFFF), (RET, 0, 0, test.action)]
     code.append((RET, 0, 0, rule.default))

@@ -22,6 +22,8 @@ from pycontain.platforms.trap.bpf import (
 
 CLONE_NEW = 0x7E020080  # CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET, TIME
 CLONE_UNTRACED = 0x00800000  # the child would not be ours
+CLONE_FS, CLONE_THREAD = 0x00000200, 0x00010000  # usually both, or none
+CLONE_SYSVSEM = 0x00040000
 ALLOWED_IOCTLS = (
     0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5406, 0x5407, 0x5408, 0x5409, 0x540A, 0x540B,  # TCGETS .. TCFLSH
     0x540C, 0x540D, 0x540E, 0x5411, 0x5413, 0x5414, 0x5415, 0x5416, 0x5417, 0x5418, 0x5419, 0x541A,  # TIOC*
@@ -76,7 +78,14 @@ def rules(
     refuse = RET_ERRNO | errno.EPERM
     births = RET_NOTIFY if count_tasks else RET_ALLOW
     out["fork"] = out["vfork"] = Rule(births)
-    out["clone"] = Rule(births, (Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),))
+    out["clone"] = Rule(
+        births,
+        (
+            Test(0, (CLONE_NEW | CLONE_UNTRACED,), refuse, bits=True),
+            Test(0, (CLONE_FS, CLONE_THREAD), RET_NOTIFY, mask=CLONE_FS | CLONE_THREAD),
+        ),
+    )
+    out["unshare"] = Rule(refuse, (Test(0, (0, CLONE_FS, CLONE_SYSVSEM, CLONE_FS | CLONE_SYSVSEM), RET_NOTIFY),))
     out["ioctl"] = Rule(RET_NOTIFY, (Test(1, ALLOWED_IOCTLS, RET_ALLOW),))
     out["fcntl"] = Rule(RET_ALLOW, (Test(1, TRAPPED_FCNTL, RET_NOTIFY),))
     out["prctl"] = Rule(RET_NOTIFY, (Test(0, NATIVE_PRCTL, RET_ALLOW),))

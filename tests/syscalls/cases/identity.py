@@ -7,6 +7,8 @@ import itertools
 import os
 import struct
 import threading
+import time
+from collections.abc import Callable
 
 from probe import ALICE, BOB, as_user, case, child, get, outcome, put, raw, tell
 
@@ -357,18 +359,85 @@ def identity_of_threads() -> None:
     print(found)
 
 
-@case
-def identity_of_one_thread() -> None:
-    found: list[object] = []
-
-    def body() -> None:
-        libc.syscall(117, ALICE, ALICE, ALICE)  # setresuid
-        found.append(os.geteuid())
-
+def in_thread(body: Callable[[], object]) -> None:
     t = threading.Thread(target=body)
     t.start()
     t.join()
-    print(found, os.geteuid())
+
+
+@case
+def identity_of_one_thread() -> None:
+    found: list[object] = []
+    put("roots", b"", 0o600)
+
+    def body() -> None:
+        libc.syscall(117, ALICE, ALICE, ALICE)  # setresuid
+        found.append((os.geteuid(), outcome(os.open, "roots", os.O_RDONLY), outcome(libc.syscall, 80, 0)))
+        status = get(f"/proc/self/task/{threading.get_native_id()}/status").decode()
+        found.append(next(line for line in status.splitlines() if line.startswith("Uid")))
+        t = threading.Thread(target=lambda: found.append(("its child", os.geteuid())))
+        t.start()
+        t.join()
+        found.append(child(lambda: os.geteuid() == ALICE and os.getuid() == ALICE and 3))
+
+    in_thread(body)
+    print(found, os.geteuid(), outcome(lambda: os.close(os.open("roots", os.O_RDONLY))))
+    print(child(lambda: os.geteuid() + 5))
+
+
+@case
+def file_system_identity_of_one_thread() -> None:
+    """As file servers have it: each thread makes files for another user."""
+    os.chmod(".", 0o777)
+    barrier = threading.Barrier(4)
+
+    def serve(uid: int) -> None:
+        raw("setfsgid", uid)
+        raw("setfsuid", uid)
+        barrier.wait()
+        for number in range(20):
+            put(f"file{uid}-{number}")
+            os.mkdir(f"dir{uid}-{number}")
+
+    workers = [threading.Thread(target=serve, args=(uid,)) for uid in (0, 1000, 1001, 1002)]
+    for t in workers:
+        t.start()
+    for t in workers:
+        t.join()
+    for uid in (0, 1000, 1001, 1002):
+        made = [n for n in os.listdir(".") if n.startswith((f"file{uid}-", f"dir{uid}-"))]
+        owners = {(os.stat(n).st_uid, os.stat(n).st_gid) for n in made}
+        print(uid, owners)
+
+
+@case
+def exec_of_one_thread() -> None:
+    """What a thread is, the whole process is after its exec."""
+
+    def start() -> None:
+        def body() -> None:
+            libc.syscall(119, BOB, BOB, BOB)  # setresgid
+            libc.syscall(117, ALICE, ALICE, ALICE)
+            libc.syscall(272, 0x200)  # unshare(CLONE_FS)
+            os.chdir("/image")
+            os.umask(0o123)
+            os.execv("/bin/sh", ["sh", "-c", "id -u; id -g; pwd; umask"])
+
+        threading.Thread(target=body).start()
+        time.sleep(5)
+
+    print(child(start))
+
+
+@case
+def capabilities_of_one_thread() -> None:
+    def body() -> None:
+        header, none = struct.pack("<Ii", 0x20080522, 0), bytes(24)
+        print(outcome(raw, "capset", header, none), outcome(os.chroot, "/"), outcome(os.chown, "f", 1, 1))
+
+    put("f")
+    in_thread(body)
+    print(outcome(os.chroot, "/"), outcome(os.chown, "f", 1, 1))
 
 
 @case

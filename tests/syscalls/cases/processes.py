@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from probe import Handled, case, child, get, outcome, raw, spawn, state_of, tell, until, waited
+from probe import Handled, case, child, get, outcome, put, raw, spawn, state_of, tell, until, waited
 
 
 @case
@@ -254,6 +254,42 @@ def clones() -> None:
     from probe import run
 
     run("/programs/clones")
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@case
+def directories_of_one_thread() -> None:
+    """unshare(CLONE_FS), as Samba's threads do it."""
+    os.mkdir("one")
+    os.mkdir("two")
+    here = os.getcwd()
+    found: list[object] = []
+
+    def body() -> None:
+        found.append(libc.syscall(272, 0x200))
+        os.chdir("one")
+        os.umask(0o077)
+        put("file", b"in one")
+        link = os.readlink(f"/proc/self/task/{threading.get_native_id()}/cwd")
+        found.append((os.getcwd() == f"{here}/one", link == f"{here}/one", os.umask(0o077)))
+        t = threading.Thread(target=lambda: (found.append(os.getcwd() == f"{here}/one"), os.chdir("/")))
+        t.start()
+        t.join()
+        found.append(os.getcwd())
+        found.append(child(lambda: os.getcwd() == "/" and 4))
+        os.chroot(f"{here}/two")
+        found.append(os.listdir("/"))
+
+    t = threading.Thread(target=body)
+    t.start()
+    t.join()
+    print(found, os.getcwd() == here, oct(os.umask(0o022)), os.listdir("one"), os.path.exists("/image"))
+    for flags in (0, 0x40000, 0x40200):
+        print(libc.syscall(272, flags))
+    os.chdir("two")
+    print(os.path.basename(os.readlink("/proc/self/cwd")))
 
 
 @case

@@ -39,15 +39,36 @@ static void try(const char *name, int flags, int which) {
     open("/dev/null", O_RDONLY);
 }
 
+/* A thread that does not share its working directory: every flag of pthread_create but CLONE_FS. */
+static volatile int moved;
+static int move(void *unused) {
+    char where[4096];
+    chdir("/image");
+    umask(0);
+    moved = strcmp(getcwd(where, sizeof where), "/image") ? 2 : 1;
+    syscall(SYS_exit, 0);
+    return 0;
+}
+static void thread_of_its_own(void) {
+    char where[4096];
+    int flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    clone(move, stack[5] + 65536, flags, NULL);
+    for (int i = 0; i < 1000 && !moved; i++) usleep(1000);
+    printf("thread moved %d, the other one is in %s, umask %o\n", moved, getcwd(where, sizeof where), umask(022));
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IONBF, 0);
     chdir("/");
     try("nothing shared", SIGCHLD, 0);
     try("memory", CLONE_VM | SIGCHLD, 1);
     try("fs", CLONE_FS | SIGCHLD, 2);
+    try("fs and memory", CLONE_FS | CLONE_VM | SIGCHLD, 2);
+    try("nothing again", SIGCHLD, 2);
     try("files", CLONE_FILES | SIGCHLD, 3);
     try("vfork", CLONE_VM | CLONE_VFORK | SIGCHLD, 4);
     try("no signal", 0, 5);
+    thread_of_its_own();
     signal(SIGUSR1, heard);
     int pid = clone(nothing, stack[0] + 65536, SIGUSR1, NULL);
     int status = 0;
