@@ -22,7 +22,7 @@ from pycontain.kernel.unix import UnixSockets
 from pycontain.kernel.usage import Usage
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
-from pycontain.kernel.vfs.handles import HandlePool, open_files
+from pycontain.kernel.vfs.handles import HandlePool, descriptors, open_files
 from pycontain.kernel.vfs.hostfs import HostFs
 from pycontain.kernel.vfs.live import LiveFiles
 from pycontain.kernel.vfs.mount import Mount, Node
@@ -256,8 +256,21 @@ class Container:
 
     def _reached(self, node: Node | None, pid: int, fd: int) -> Node | None:
         if node is not None and node.inode.nlink == 0:
-            node.mount.fs.reach(node.inode, f"/proc/{pid}/fd/{fd}")
+            self._reach(node, f"/proc/{pid}/fd/{fd}")
         return node
+
+    def _reach(self, node: Node, path: str) -> None:
+        """Tell where the bytes of a file without a name are: behind its descriptor, or, where that only stands for it
+        (O_PATH), behind any that a process has."""
+        fs, inode = node.mount.fs, node.inode
+        info = os.stat(path)
+        if self.handles.find(info.st_dev, info.st_ino) is not None:
+            for pid, number, info in descriptors(self.processes):
+                found = fs.by_descriptor(info.st_dev, info.st_ino)
+                if found is not None and found.ino == inode.ino:
+                    path = f"/proc/{pid}/fd/{number}"
+                    break
+        fs.reach(inode, path)
 
     def host_stat_of_fd(self, pid: int, fd: int) -> os.stat_result:
         if fd < 0:
@@ -311,12 +324,13 @@ class Container:
         node = self.identify(info)
         if node is not None:
             fs, inode = node.mount.fs, node.inode
-            handle = self.handles.find(info.st_dev, info.st_ino)
+            key = info.st_dev, info.st_ino
             if (
-                handle is None
-                and inode.content is None
+                inode.content is None
                 and stat.S_ISREG(inode.mode)
                 and stat.S_ISREG(info.st_mode)
+                and self.handles.find(*key) is None
+                and key in getattr(fs, "by_host", (key,))  # else it is the image's, which is not this file any more
             ):
                 # the bytes are in the file behind the descriptor, which may have lost its name meanwhile
                 return fs.dev, Stat(

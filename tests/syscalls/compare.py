@@ -40,12 +40,20 @@ def main() -> int:
     )
     parser.add_argument("-u", "--user", action="store_true", help="the kernel of an ordinary user")
     parser.add_argument("-a", "--all", action="store_true", help="show known differences, too")
+    parser.add_argument("--sequences", help="instead: FIRST-LAST seeds of sequences of calls, at most 24 at once")
+    parser.add_argument("--length", type=int, default=2000, help="calls of each")
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
     names = [
         name for name in load()
         if not options.patterns or any(p in name or fnmatch.fnmatch(name, p) for p in options.patterns)
     ]  # fmt: skip
+    if options.sequences:
+        first, _, last = options.sequences.partition("-")
+        sequences = importlib.import_module("cases.sequences")
+        names = [f"sequences/seed_{seed}_{options.length}" for seed in range(int(first), int(last or first) + 1)]
+        for name in names:
+            sequences.register(name, *map(int, name.split("_")[1:]))
     keep = options.keep or tempfile.mkdtemp(prefix="syscalls-")
     try:
         store = Store.open(f"{keep}/store")

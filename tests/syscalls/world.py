@@ -98,6 +98,27 @@ def members() -> list[Member]:
                 Member(f"image/changed/directory{n}/sub/g", 0o644, b"g"),
             )
         ),
+        # for sequences of calls: each takes a tree of its own
+        directory("image/sequences"),
+        *(member for n in range(24) for member in sequence_tree(f"image/sequences/{n}")),
+    ]
+
+
+def sequence_tree(top: str) -> list[Member]:
+    return [
+        directory(top, 0o777),
+        Member(f"{top}/one", 0o644, b"one " * 300),
+        Member(f"{top}/two", 0o666, b"two", 1000, 1000),
+        Member(f"{top}/three", 0o644, link=f"{top}/one", hardlink=True),
+        Member(f"{top}/link", 0o777, kind=stat.S_IFLNK, link="dir"),
+        directory(f"{top}/dir", 0o755, 1000, 1000),
+        Member(f"{top}/dir/a", 0o755, b"a", 1000, 1000),
+        Member(f"{top}/dir/b", 0o777, kind=stat.S_IFLNK, link="../one"),
+        directory(f"{top}/dir/deep", 0o1777),
+        Member(f"{top}/dir/deep/one", 0o600, b"deep", xattrs={b"user.one": b"1"}),
+        Member(f"{top}/dir/deep/c", 0o644, kind=stat.S_IFIFO),
+        directory(f"{top}/d", 0o2775, 0, 1000),
+        Member(f"{top}/d/e", 0o4755, b"setuid", 1001, 1001),
     ]
 
 

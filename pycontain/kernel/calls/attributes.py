@@ -27,7 +27,16 @@ from pycontain.kernel.abi import (
 from pycontain.kernel.credentials import CAP_FSETID, CAP_SETFCAP, CAP_SYS_ADMIN
 from pycontain.kernel.inotify import IN_ATTRIB, IN_MODIFY
 from pycontain.kernel.task import Task
-from pycontain.kernel.vfs.access import READ, WRITE, changed_owner, drop_privileges, is_owner, may, need
+from pycontain.kernel.vfs.access import (
+    READ,
+    STICKY,
+    WRITE,
+    changed_owner,
+    drop_privileges,
+    is_owner,
+    may,
+    need,
+)
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.proctext import host_file
@@ -285,11 +294,14 @@ def _name(task: Task, address: int) -> bytes:
     name = task.string(address)
     if not name or len(name) > XATTR_NAME_MAX:
         fail(errno.ERANGE)
-    if not name.startswith((b"user.", b"security.", b"trusted.", b"system.posix_acl_")):
-        fail(errno.EOPNOTSUPP)
-    if name in (b"user.", b"security.", b"trusted."):
-        fail(errno.EINVAL)
     return name
+
+
+EMPTY_NAMES = (b"user.", b"security.", b"trusted.")
+
+
+def _known(key: bytes) -> bool:
+    return key.startswith((b"user.", b"security.", b"trusted.", b"system.posix_acl_"))
 
 
 def _get(task: Task, node: Node | None, name: int, address: int, size: int) -> int:
@@ -301,11 +313,18 @@ def _get(task: Task, node: Node | None, name: int, address: int, size: int) -> i
     who = task.credentials
     if key.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
         fail(errno.ENODATA)
+    if not _known(key):
+        need(node.inode, who, READ)
+        fail(errno.EOPNOTSUPP)
     if key.startswith(b"user."):
         if node.mount.fs.type == "proc":
             fail(errno.EOPNOTSUPP)
+        if node.inode.mode & S_IFMT not in (S_IFREG, S_IFDIR):
+            fail(errno.ENODATA)
         if not may(node.inode, who, READ):
             fail(errno.EACCES)
+    if key in EMPTY_NAMES:
+        fail(errno.EINVAL)
     value = node.mount.fs.xattrs(node.inode).get(key)
     if value is None:
         fail(errno.ENODATA)
@@ -337,8 +356,13 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
     kind = node.inode.mode & S_IFMT
     if key.startswith(b"system."):
         fail(errno.EOPNOTSUPP)
+    if not _known(key):
+        need(node.inode, who, WRITE)
+        fail(errno.EOPNOTSUPP)
     if key.startswith(b"user."):
         if kind not in (S_IFREG, S_IFDIR):
+            fail(errno.EPERM)
+        if kind == S_IFDIR and node.inode.mode & STICKY and not is_owner(node.inode, who):
             fail(errno.EPERM)
         need(node.inode, who, WRITE)
     elif key == FILE_CAPABILITY:
@@ -348,6 +372,8 @@ def _change(task: Task, node: Node | None, key: bytes, value: bytes | None, flag
             fail(errno.EPERM)
     elif not who.has(CAP_SYS_ADMIN):
         fail(errno.EPERM)
+    if key in EMPTY_NAMES:
+        fail(errno.EINVAL)
     if node.mount.fs.type == "proc":
         fail(errno.EOPNOTSUPP)
     exists = key in node.mount.fs.xattrs(node.inode)

@@ -33,7 +33,16 @@ from pycontain.kernel.vfs.devfs import DevPts, open_device
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.mount import NODEV, Node
 from pycontain.kernel.vfs.procinode import ProcInode
-from pycontain.kernel.vfs.walk import base_of, child_of, path_of, resolve, resolve_parent, walk
+from pycontain.kernel.vfs.walk import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    base_of,
+    child_of,
+    path_of,
+    resolve,
+    resolve_parent,
+    walk,
+)
 
 OPEN_HOW = struct.Struct("<QQQ")
 VALID_FLAGS = 0o37777777  # others are ignored (open(2)); openat2 refuses them
@@ -67,7 +76,14 @@ def sys_openat2(task: Task, a: tuple[int, ...]) -> Any:
         return open_path(task, a[0], path, flags, mode)
     if not path:
         fail(errno.ENOENT)
-    base = base_of(task, a[0])
+    if path[:1] == b"/" and restrict & RESOLVE_BENEATH:
+        fail(errno.EXDEV)
+    base = task.files.root if path[:1] == b"/" and not restrict & RESOLVE_IN_ROOT else base_of(task, a[0])
+    if flags & O_CREAT and path[-1:] == b"/" and path.rstrip(b"/"):
+        head, slash, name = path.rstrip(b"/").rpartition(b"/")
+        if name not in (b".", b".."):
+            walk(task, base, head + slash + b".", True, restrict)
+            fail(errno.EISDIR)  # whatever is there
     follow = not flags & O_NOFOLLOW and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
     for _ in range(MAX_LINKS):
         try:
@@ -105,7 +121,8 @@ def open_path(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links:
     if not flags & O_CREAT or flags & O_PATH:
         return open_node(task, resolve(task, dirfd, path, follow), flags)
     if path[-1:] == b"/" and path.rstrip(b"/"):
-        _, name, _ = resolve_parent(task, dirfd, path)
+        directory, name, _ = resolve_parent(task, dirfd, path)
+        need(directory.inode, task.credentials, EXECUTE)
         if name not in (b".", b".."):
             fail(errno.EISDIR)  # whatever is there
     try:
@@ -193,6 +210,8 @@ def open_node(task: Task, node: Node, flags: int, fresh: bool = False) -> Any:
         if wanted & WRITE or flags & O_CREAT:
             fail(errno.EISDIR)
         need(inode, task.credentials, READ)
+        if flags & os.O_NOATIME and not is_owner(inode, task.credentials):
+            fail(errno.EPERM)
         if container.watches:
             container.watches.opened(mount, inode, False, False)
         return platform.send_fd(task, container.open_handle(node), bool(flags & O_CLOEXEC), True)

@@ -22,13 +22,13 @@ from pycontain.kernel.abi import (
 from pycontain.kernel.credentials import CAP_MKNOD, CAP_SYS_CHROOT
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_removable, new_mode
-from pycontain.kernel.vfs.filesystem import fail
+from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.walk import resolve, resolve_parent
 from pycontain.unionfs.inode import Inode
 
 DOTS = (b"", b".", b"..")
-RENAME_FLAGS = 7
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT, RENAME_FLAGS = 1, 2, 4, 7
 
 
 def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes, int]:
@@ -189,11 +189,11 @@ def _old_name(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:
 
 
 def _check_removal(task: Task, directory: Node, name: bytes) -> Inode:
+    if directory.mount.read_only:
+        fail(errno.EROFS)
     victim = directory.mount.fs.lookup(directory.inode, name)
     if victim is None:
         fail(errno.ENOENT)
-    if directory.mount.read_only:
-        fail(errno.EROFS)
     need_removable(directory.inode, victim, task.credentials)
     if victim.ino in directory.mount.covered:
         fail(errno.EBUSY)
@@ -219,8 +219,10 @@ def _unlink(task: Task, dirfd: int, path: bytes) -> int:
     directory, name, slash = _old_name(task, dirfd, path)
     if name in DOTS:
         fail(errno.EISDIR)
-    victim = directory.mount.fs.lookup(directory.inode, name)
-    if slash and victim is not None:
+    if slash and not directory.mount.read_only:
+        victim = directory.mount.fs.lookup(directory.inode, name)
+        if victim is None:
+            fail(errno.ENOENT)
         fail(errno.EISDIR if victim.mode & S_IFMT == S_IFDIR else errno.ENOTDIR)
     victim = _check_removal(task, directory, name)
     directory.mount.fs.unlink(directory.inode, name)
@@ -255,45 +257,66 @@ def sys_renameat2(task: Task, a: tuple[int, ...]) -> int:
 
 
 def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) -> int:
-    if flags & ~RENAME_FLAGS or (flags & 2 and flags & 5):
+    """The order of what is checked is that of do_renameat2() and vfs_rename() in the host's fs/namei.c."""
+    if flags & ~RENAME_FLAGS or (flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)):
         fail(errno.EINVAL)
-    if flags & 4:
-        fail(errno.EINVAL)  # RENAME_WHITEOUT: as a file system without whiteouts answers
+    if flags & RENAME_WHITEOUT:
+        fail(errno.EINVAL)  # as a file system without whiteouts answers
     source, old_name, old_slash = _old_name(task, old_fd, task.string(old))
     target, new_name, new_slash = _old_name(task, new_fd, task.string(new))
     if source.mount is not target.mount:
         fail(errno.EXDEV)
     if old_name in DOTS or new_name in DOTS:
-        fail(errno.EBUSY)
+        fail(errno.EEXIST if flags & RENAME_NOREPLACE and old_name not in DOTS else errno.EBUSY)
+    if source.mount.read_only:
+        fail(errno.EROFS)
     fs = source.mount.fs
+    exchange = flags & RENAME_EXCHANGE
     moving = fs.lookup(source.inode, old_name)
     if moving is None:
         fail(errno.ENOENT)
-    if target.inode.nlink == 0:
-        fail(errno.ENOENT)  # it was removed
-    is_dir = moving.mode & S_IFMT == S_IFDIR
-    if (old_slash or (new_slash and not flags & 2)) and not is_dir:
-        fail(errno.ENOTDIR)
     victim = fs.lookup(target.inode, new_name)
-    if victim is not None:
-        if flags & 1:
-            fail(errno.EEXIST)
-        if victim.ino == moving.ino and not source.mount.read_only:
-            return 0
-    elif fs.fixed:
-        fail(errno.ENOENT)
+    if victim is None:
+        if exchange or fs.fixed:
+            fail(errno.ENOENT)
+    elif flags & RENAME_NOREPLACE:
+        fail(errno.EEXIST)
+    elif exchange and new_slash and victim.mode & S_IFMT != S_IFDIR:
+        fail(errno.ENOTDIR)
+    is_dir = moving.mode & S_IFMT == S_IFDIR
+    if (old_slash or (new_slash and not exchange)) and not is_dir:
+        fail(errno.ENOTDIR)
+    if source.inode.ino != target.inode.ino:
+        if is_dir and _lies_in(fs, target.inode, moving):
+            fail(errno.EINVAL)
+        if victim is not None and victim.mode & S_IFMT == S_IFDIR and _lies_in(fs, source.inode, victim):
+            fail(errno.EINVAL if exchange else errno.ENOTEMPTY)
+    if victim is not None and victim.ino == moving.ino:
+        return 0
     _check_removal(task, source, old_name)
     who = task.credentials
-    need(target.inode, who, WRITE | EXECUTE)
     if victim is not None:
         _check_removal(task, target, new_name)
-    if is_dir and source.inode.ino != target.inode.ino:
-        need(moving, who, WRITE)  # its .. changes
+    else:
+        _enterable(task, target)
+    if source.inode.ino != target.inode.ino:  # the .. of a directory changes
+        if is_dir:
+            need(moving, who, WRITE)
+        if exchange and victim is not None and victim.mode & S_IFMT == S_IFDIR:
+            need(victim, who, WRITE)
     fs.rename(source.inode, old_name, target.inode, new_name, flags)
     watches = task.process.container.watches
     if watches:
         watches.moved(source, old_name, target, new_name, fs.current(moving))
     return 0
+
+
+def _lies_in(fs: Filesystem, inode: Inode, top: Inode) -> bool:
+    while inode.ino != top.ino:
+        if inode.ino == fs.root.ino:
+            return False
+        inode = fs.current(fs.parent(inode))
+    return True
 
 
 def sys_chdir(task: Task, a: tuple[int, ...]) -> int:

@@ -18,6 +18,7 @@ from pycontain.kernel.abi import (
     pack_statx,
     signed,
 )
+from pycontain.kernel.credentials import Credentials
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import WRITE, may
 from pycontain.kernel.vfs.filesystem import fail
@@ -102,28 +103,34 @@ def _access(task: Task, dirfd: int, address: int, mode: int, flags: int) -> int:
     if mode & ~7 or flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         fail(errno.EINVAL)
     path = task.string(address)
-    effective = who = task.credentials
-    if not flags & AT_EACCESS and (who.uid != who.fsuid or who.gid != who.fsgid):
-        # the real ids count, on the way as well, and a non-root real user has no capabilities here (access(2))
-        who = who.with_gids(who.gid, who.gid, who.gid).with_uids(who.uid, who.uid, who.uid)
+    real = task.credentials
+    if not flags & AT_EACCESS and (real.uid != real.fsuid or real.gid != real.fsgid):
+        # the real ids count, on the way, too; and a non-root real user has no capabilities here (access(2))
+        real = real.with_gids(real.gid, real.gid, real.gid).with_uids(real.uid, real.uid, real.uid)
     if not path and flags & AT_EMPTY_PATH:
         found = task.process.container.node_of_fd(task, signed(dirfd))
         if found is None:
             return 0  # a pipe or a socket: its owner asks
         node = found
     else:
-        task.credentials = who
-        try:
-            node = resolve(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
-        finally:
-            task.credentials = effective
+        node = _resolve_as(task, real, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
     if not mode:
         return 0
     if mode & WRITE and node.mount.read_only and node.inode.mode & S_IFMT in (0o100000, S_IFDIR, S_IFLNK):
         fail(errno.EROFS)
-    if not may(node.inode, who, mode):
+    if not may(node.inode, real, mode):
         fail(errno.EACCES)
     return 0
+
+
+def _resolve_as(task: Task, who: Credentials, dirfd: int, path: bytes, follow: bool) -> Node:
+    if who is task.credentials:
+        return resolve(task, dirfd, path, follow)
+    own, task.credentials = task.credentials, who
+    try:
+        return resolve(task, dirfd, path, follow)
+    finally:
+        task.credentials = own
 
 
 def sys_readlink(task: Task, a: tuple[int, ...]) -> int:

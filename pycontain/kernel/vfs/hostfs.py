@@ -14,7 +14,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from pycontain.kernel.abi import S_IFDIR, S_IFMT, S_IFREG, host_stat
+from pycontain.kernel.abi import S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, host_stat
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.unionfs.inode import Inode, Stat
 
@@ -115,7 +115,10 @@ class HostFs(Filesystem):
         if inode is self.root:
             return os.dup(self._root_fd)
         parent = self._directory(inode.parent or self.root)
-        return self._same(inode, os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
+        fd = self._same(inode, os.open(inode.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
+        if inode.mode & S_IFMT == S_IFIFO:
+            self._remember(inode)  # it is about to be opened
+        return fd
 
     def directory_fd(self, inode: Inode) -> int:
         """An O_PATH descriptor of a directory, for the next call; it stays ours."""
@@ -184,13 +187,17 @@ class HostFs(Filesystem):
             os.close(pin)
         if not flags & os.O_NONBLOCK:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
-        info = os.fstat(fd)
+        self._remember(inode)
+        return fd
+
+    def _remember(self, inode: Inode) -> None:
+        """So that a descriptor of it is known."""
         assert isinstance(inode, HostInode)
-        self._by_host.pop((info.st_dev, info.st_ino), None)
-        self._by_host[info.st_dev, info.st_ino] = inode
+        key = inode.host.st_dev, inode.host.st_ino
+        self._by_host.pop(key, None)
+        self._by_host[key] = inode
         if len(self._by_host) > MAX_FILES:
             del self._by_host[next(iter(self._by_host))]
-        return fd
 
     def by_descriptor(self, dev: int, ino: int) -> Inode | None:
         return self._by_host.get((dev, ino))

@@ -93,13 +93,25 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
             os.close(directory)
 
     def pin(self, inode: Inode) -> int:
-        path = self.backing(inode)
-        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        if not stat.S_ISFIFO(inode.mode):
+            return os.open(self.backing(inode), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = self._pin_fifo(inode)
+        info = os.fstat(fd)
+        self.by_host[info.st_dev, info.st_ino] = inode  # so that its descriptors are known
+        return fd
+
+    def _pin_fifo(self, inode: Inode) -> int:
+        if inode.nlink == 0:
+            try:
+                with self._pinned(inode) as reached:
+                    return os.open(reached, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                pass  # nobody has opened it
+        path, flags = self.backing(inode), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(path, flags)
         except FileNotFoundError:
-            if not stat.S_ISFIFO(inode.mode):
-                raise
+            pass
         os.mkfifo(path, 0o600)  # a FIFO of an image, or just made: the host's comes with the first open
         try:
             return os.open(path, flags)
