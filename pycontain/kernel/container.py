@@ -256,21 +256,22 @@ class Container:
 
     def _reached(self, node: Node | None, pid: int, fd: int) -> Node | None:
         if node is not None and node.inode.nlink == 0:
-            self._reach(node, f"/proc/{pid}/fd/{fd}")
+            path = f"/proc/{pid}/fd/{fd}"
+            info = os.stat(path)
+            if self.handles.find(info.st_dev, info.st_ino) is None:
+                node.mount.fs.reach(node.inode, path)
+            else:
+                self._reach(node)
         return node
 
-    def _reach(self, node: Node, path: str) -> None:
-        """Tell where the bytes of a file without a name are: behind its descriptor, or, where that only stands for it
-        (O_PATH), behind any that a process has."""
+    def _reach(self, node: Node) -> None:
+        """Find the bytes of a file without a name, of which a descriptor is known that only stands for it (O_PATH)."""
         fs, inode = node.mount.fs, node.inode
-        info = os.stat(path)
-        if self.handles.find(info.st_dev, info.st_ino) is not None:
-            for pid, number, info in descriptors(self.processes):
-                found = fs.by_descriptor(info.st_dev, info.st_ino)
-                if found is not None and found.ino == inode.ino:
-                    path = f"/proc/{pid}/fd/{number}"
-                    break
-        fs.reach(inode, path)
+        for pid, number, info in descriptors(self.processes):
+            found = fs.by_descriptor(info.st_dev, info.st_ino)
+            if found is not None and found.ino == inode.ino:
+                fs.reach(inode, f"/proc/{pid}/fd/{number}")
+                return
 
     def host_stat_of_fd(self, pid: int, fd: int) -> os.stat_result:
         if fd < 0:
@@ -337,6 +338,8 @@ class Container:
                     inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, info.st_size,
                     info.st_blocks, info.st_atime_ns, info.st_mtime_ns, max(inode.ctime, info.st_ctime_ns),
                 )  # fmt: skip
+            if inode.nlink == 0 and self.handles.find(*key) is not None:
+                self._reach(node)
             return fs.dev, fs.stat(inode)
         who = task.credentials
         if stat.S_ISCHR(info.st_mode):

@@ -118,7 +118,7 @@ def sequence_tree(top: str) -> list[Member]:
         Member(f"{top}/dir/deep/one", 0o600, b"deep", xattrs={b"user.one": b"1"}),
         Member(f"{top}/dir/deep/c", 0o644, kind=stat.S_IFIFO),
         directory(f"{top}/d", 0o2775, 0, 1000),
-        Member(f"{top}/d/e", 0o4755, b"setuid", 1001, 1001),
+        Member(f"{top}/d/e", 0o755, b"bobs", 1001, 1001),
     ]
 
 

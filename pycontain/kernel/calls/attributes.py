@@ -162,9 +162,12 @@ def _chown(task: Task, node: Node | None, uid: int, gid: int) -> int:
     new_uid = None if signed(uid) == -1 else uid & 0xFFFFFFFF
     new_gid = None if signed(gid) == -1 else gid & 0xFFFFFFFF
     mode = changed_owner(node.inode, task.credentials, new_uid, new_gid)
+    drops = mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG
+    if drops and not is_owner(node.inode, task.credentials):
+        fail(errno.EPERM)
     node.mount.fs.set_attr(node.inode, uid=new_uid, gid=new_gid)
     _told(task, node, IN_ATTRIB)
-    if mode & 0o7777 != node.inode.mode & 0o7777 and node.inode.mode & S_IFMT == S_IFREG:
+    if drops:
         node.mount.fs.set_attr(node.mount.fs.current(node.inode), mode=mode)
     if node.inode.xattrs and FILE_CAPABILITY in node.inode.xattrs:
         node.mount.fs.set_xattr(node.inode, FILE_CAPABILITY, None)

@@ -38,7 +38,6 @@ from pycontain.kernel.vfs.walk import (
     RESOLVE_IN_ROOT,
     base_of,
     child_of,
-    path_of,
     resolve,
     resolve_parent,
     walk,
@@ -147,8 +146,8 @@ def create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, links: in
             fail(errno.ELOOP)
         target = fs.readlink(dangling, task)
         if target[:1] != b"/":
-            target = path_of(task.files.root, directory).rstrip(b"/") + b"/" + target
-        return open_path(task, AT_FDCWD, target, flags, mode, links + 1)
+            target = path[: len(path) - len(name)] + target
+        return open_path(task, dirfd, target, flags, mode, links + 1)
     return _create_in(task, directory, name, flags, mode)
 
 

@@ -44,10 +44,12 @@ def _new_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = Fals
 
 def _free_name(task: Task, dirfd: int, path: bytes, directory_wanted: bool = False) -> tuple[Node, bytes]:
     """Where a new name goes, if nothing is there. Whether it may be made is _enterable's to say."""
-    directory, name, slash = resolve_parent(task, dirfd, path)
-    who = task.credentials
-    need(directory.inode, who, EXECUTE)
-    if name in DOTS or directory.mount.fs.lookup(directory.inode, name) is not None:
+    directory, name, slash = _old_name(task, dirfd, path)
+    if name in DOTS:
+        fail(errno.EEXIST)
+    if directory.inode.nlink == 0:
+        fail(errno.ENOENT)  # it was removed
+    if directory.mount.fs.lookup(directory.inode, name) is not None:
         fail(errno.EEXIST)
     if directory.mount.fs.fixed:
         fail(errno.ENOENT)
@@ -184,7 +186,8 @@ def _safe_source(task: Task, source: Node) -> bool:
 
 def _old_name(task: Task, dirfd: int, path: bytes) -> tuple[Node, bytes, bool]:
     directory, name, slash = resolve_parent(task, dirfd, path)
-    need(directory.inode, task.credentials, EXECUTE)
+    if name:  # nothing is looked up for "/"
+        need(directory.inode, task.credentials, EXECUTE)
     return directory, name, slash
 
 
@@ -273,7 +276,7 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     fs = source.mount.fs
     exchange = flags & RENAME_EXCHANGE
     moving = fs.lookup(source.inode, old_name)
-    if moving is None:
+    if moving is None or target.inode.nlink == 0:
         fail(errno.ENOENT)
     victim = fs.lookup(target.inode, new_name)
     if victim is None:
@@ -297,6 +300,8 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
     who = task.credentials
     if victim is not None:
         _check_removal(task, target, new_name)
+        if not exchange and is_dir != (victim.mode & S_IFMT == S_IFDIR):
+            fail(errno.ENOTDIR if is_dir else errno.EISDIR)
     else:
         _enterable(task, target)
     if source.inode.ino != target.inode.ino:  # the .. of a directory changes
