@@ -8,6 +8,10 @@ A lock belongs to an open file description and ends with its last descriptor, wh
 looked at again when somebody wants another: an open directory is known by its identity, and it is looked whether a
 process still has it. A file's description holds one more lock, a record lock of its own (F_OFD_SETLK) on a byte far
 behind the end, that means nothing: while it is there, so is the description.
+
+Record locks (fcntl(2)) are the host's on whatever file. One of a file of an image can only be for reading, since who
+opens it for writing gets a file of the container's own, and locks for reading do not exclude each other. A database
+makes four such calls for each query: they would cost it more than the query does.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ class Later(Exception):
     """The same as LATER, from within a call that has not done anything yet."""
 
 
+class Again(Exception):
+    """The task makes its call once more, unnoticed: then there is what was missing."""
+
+
 SyscallFunction = Callable[[Any, tuple[int, ...]], Any]
 
 
@@ -95,7 +99,15 @@ class Sender(NamedTuple):
     value: int = 0  # si_value, of sigqueue(3)
 
 
-Call = tuple[str, tuple[int | bytes, ...]]  # name and arguments; bytes stand for their address
+class Pointing(NamedTuple):
+    """Bytes in which the words of 8 bytes at these offsets are addresses, relative to where the bytes are."""
+
+    data: bytes
+    offsets: tuple[int, ...]
+
+
+# name and arguments; bytes stand for their address
+Call = tuple[str, tuple[int | bytes | Pointing, ...]]
 
 
 class Listener(Protocol):
@@ -229,7 +241,8 @@ class Platform(Protocol):
         the kernel once more. Returns what the function shall return."""
 
     def take_fd(self, task: Any, fd: int) -> int:
-        """Our own descriptor of what the task has there now. Raises PermissionError where the host forbids it."""
+        """Our own descriptor of what the task has there now. Raises Again where the host does not let us have it, so
+        that the task hands it over, and PermissionError where that did not help."""
 
     def execute(self, task: Any, program: Program) -> Any:
         """Answer an execve: the task becomes the program. Returns DEFERRED."""

@@ -56,7 +56,7 @@ def sys_flock(task: Task, a: tuple[int, ...]) -> Any:
         try:
             taken = container.kernel.platform.take_fd(task, fd)
         except PermissionError:
-            return native  # the host does not let us hold what identifies the owner
+            fail(errno.ENOLCK)  # the task has not handed over what identifies the owner
         found = os.fstat(taken)
         if (found.st_dev, found.st_ino) != identity:
             os.close(taken)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pycontain.platforms.base import Call
+from pycontain.platforms.base import Call, Pointing
 from pycontain.platforms.trap import host, stub
 from pycontain.platforms.trap import x86_64 as arch
 
@@ -25,8 +25,23 @@ MOST = 64  # calls
 ERESTARTNOINTR, ERESTARTSYS = 513, 512
 
 
-def _room(argument: int | bytes) -> int:
+WORD = struct.Struct("<Q")
+
+
+def _room(argument: int | bytes | Pointing) -> int:
+    if isinstance(argument, Pointing):
+        argument = argument.data
     return len(argument) + 15 & ~15 if isinstance(argument, bytes) else 0
+
+
+def _placed(argument: bytes | Pointing, address: int) -> bytes:
+    """The bytes as they are at this address."""
+    if isinstance(argument, bytes):
+        return argument
+    data = bytearray(argument.data)
+    for offset in argument.offsets:
+        WORD.pack_into(data, offset, WORD.unpack_from(data, offset)[0] + address)
+    return bytes(data)
 
 
 def _wrote(traced: Traced, address: int, data: bytes) -> bool:
@@ -96,8 +111,8 @@ class Injection:
         name, arguments = self._calls.pop(0)
         words, at = [], self._place
         for argument in arguments:
-            if isinstance(argument, bytes):
-                if not _wrote(traced, at, argument):
+            if not isinstance(argument, int):
+                if not _wrote(traced, at, _placed(argument, at)):
                     self._end(traced)
                     return
                 words.append(at)

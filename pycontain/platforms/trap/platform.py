@@ -24,6 +24,7 @@ from pycontain.platforms.base import (
     DEFERRED,
     LATER,
     NATIVE,
+    Again,
     Call,
     Later,
     Launch,
@@ -38,6 +39,7 @@ from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.execute import Pending
 from pycontain.platforms.trap.fastpath import FastPath
 from pycontain.platforms.trap.fastpath.native import RECEIVED, SERVED
+from pycontain.platforms.trap.handover import Handover
 from pycontain.platforms.trap.injection import Injection
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
@@ -257,6 +259,8 @@ class TrapPlatform:
             value = -(error.errno or errno.EIO)
         except Later:
             value = LATER
+        except Again:
+            value = -ERESTARTSYS
         except Exception as error:  # a bug of ours fails one call, never the kernel
             self.kernel.failed(traced.task, self._names[number], error)
             value = -errno.EIO
@@ -367,11 +371,31 @@ class TrapPlatform:
         return 0
 
     def take_fd(self, task: Any, fd: int) -> int:
-        pidfd = os.pidfd_open(self._tasks[task.tid].memory.pid)
+        traced = self._tasks[task.tid]
+        if not self.takes_fds:
+            return self._handed_over(task, traced, fd)
+        pidfd = os.pidfd_open(traced.memory.pid)
         try:
             return host.pidfd_getfd(pidfd, fd)
         finally:
             os.close(pidfd)
+
+    def _handed_over(self, task: Any, traced: Traced, fd: int) -> int:
+        """A task sends a descriptor through a socket of ours if nothing else gets it here, and makes its call again."""
+        handover, traced.handover = traced.handover, None
+        if handover is not None:
+            if handover.fd == fd:
+                return handover.receive()
+            handover.close()  # of a call that a signal's handler has come in between
+        handover = Handover(fd)
+        try:
+            theirs = self.put_fd(task, handover.theirs(), True)
+            self.afterwards(task, handover.calls(theirs))
+        except OSError as error:
+            handover.close()
+            raise PermissionError(errno.EPERM, "no descriptor is left to hand it over") from error
+        traced.handover = handover
+        raise Again
 
     # -- memory
 
@@ -658,6 +682,8 @@ class TrapPlatform:
         if self.fast is not None:
             self.fast.gone(tid)
             traced.epoch = -1
+        if traced.handover is not None:
+            traced.handover.close()
         if traced.memory.pid == tid:
             traced.memory.close()
         if traced.task is not None:

@@ -13,6 +13,7 @@ from pycontain.platforms.trap import host
 if TYPE_CHECKING:
     from pycontain.platforms.trap.execute import Pending
     from pycontain.platforms.trap.fastpath import FastPath
+    from pycontain.platforms.trap.handover import Handover
     from pycontain.platforms.trap.injection import Injection
 
 FIRST_COUNTED = 32  # signal: those below are pending or not, however often they are sent (signal(7))
@@ -66,6 +67,7 @@ class Traced:
         "called",
         "calls",
         "epoch",
+        "handover",
         "held",
         "holding",
         "injection",
@@ -101,6 +103,7 @@ class Traced:
         self.calls = 0  # in this turn
         self.pending: Pending | None = None
         self.injection: Injection | None = None
+        self.handover: Handover | None = None
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it
         self.interrupted = False  # we answered -ERESTARTSYS on purpose, or it waits in the host: that decides
