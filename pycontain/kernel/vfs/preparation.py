@@ -1,9 +1,9 @@
-"""What takes so long that it is done in a thread: copying the bytes of a large file.
+"""What takes so long that it is done in a thread: copying the bytes of a large file, and shortening one.
 
-The kernel has one thread, and while that copies a gigabyte every container stands still. The copying itself is a few
-calls of the host without Python in between, so another thread can do it; the call that needs it is made again, every
-now and then, until it is done. Nothing else is ever done in a thread: not the removal of a large file either, since
-who has removed it finds the room at once.
+The kernel has one thread, and while that copies a gigabyte, or has the host free one, every container stands still.
+Both are a few calls of the host without Python in between, so another thread can do it; the call that needs it is made
+again, every now and then, until it is done. Nothing else is ever done in a thread: not the removal of a large file
+either, which is over with the first try.
 
 A thread begins where the one that makes it may run, and that is often a single processor, which it shares with who
 calls (see platforms/trap/placement.py). There the copying would be in the way of both: it may run everywhere.

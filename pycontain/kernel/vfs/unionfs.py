@@ -64,14 +64,25 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
         return found
 
     def open(self, inode: Inode, flags: int, task: Task | None = None) -> int:
-        if inode.size >= LARGE and task is not None and task.tid:
-            self._prepare(self.current(inode), flags)
+        if task is not None and task.tid:
+            if flags & os.O_TRUNC:
+                self._shorten(self.current(inode), 0)
+            elif inode.size >= LARGE:
+                self._prepare(self.current(inode), flags)
         return Tree.open(self, inode, flags)
+
+    def _shorten(self, inode: Inode, size: int) -> None:
+        """Have a large file of the container's own give back what it is about to lose. Raises Later until it has."""
+        if inode.content is not None or not stat.S_ISREG(inode.mode) or not inode.nlink:
+            return
+        path = self.backing(inode)
+        if os.stat(path).st_blocks * 512 - size >= LARGE:
+            self.preparations.need((inode.ino, size), lambda: os.truncate(path, size))
 
     def _prepare(self, inode: Inode, flags: int) -> None:
         """Have the bytes of a large file of the image where they are needed. Raises Later until they are."""
         content, ino = inode.content, inode.ino
-        if content is None or not stat.S_ISREG(inode.mode) or flags & os.O_TRUNC:
+        if content is None or not stat.S_ISREG(inode.mode):
             return
         if flags & os.O_ACCMODE != os.O_RDONLY:
             if ino not in self._copied:
@@ -83,6 +94,7 @@ class UnionFs(Tree, Filesystem):  # type: ignore[override]  # Tree.root is compu
     def truncate(self, inode: Inode, size: int) -> None:
         if inode.size >= LARGE and size:
             self._prepare(self.current(inode), os.O_WRONLY)
+        self._shorten(self.current(inode), size)
         Tree.truncate(self, inode, size)
 
     def bind(self, inode: Inode, new: socket) -> None:

@@ -77,6 +77,22 @@ def test_a_copy_that_somebody_made_superfluous(world: KernelWorld) -> None:
     assert opened(world, os.O_RDWR)[0] == b""
 
 
+def test_what_is_shortened_comes_again(world: KernelWorld) -> None:
+    fs = world.container.root_fs
+    inode = fs.create(fs.root, b"own", 0o644, 0, 0)
+    fd = fs.open(inode, os.O_RDWR)
+    for shorten, left in (
+        (lambda: fs.truncate(inode, 5), b"x" * 5),
+        (lambda: os.close(fs.open(inode, os.O_WRONLY | os.O_TRUNC, world.task)), b""),
+    ):
+        os.pwrite(fd, b"x" * 100_000, 0)
+        os.fsync(fd)  # else the host has no blocks for it yet
+        _, times = patiently(shorten)
+        assert times > 0
+        assert os.pread(fd, 100, 0) == left
+    os.close(fd)
+
+
 def test_what_is_removed_is_open_still(world: KernelWorld) -> None:
     fs = world.container.root_fs
     inode = fs.walk(b"/a/b/f")
