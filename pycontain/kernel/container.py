@@ -292,8 +292,9 @@ class Container:
         for mount in (*self._overlays, *self.mounts):  # a file of an overlay is one of its layers', too
             inode = mount.fs.by_descriptor(dev, ino)
             if inode is not None:
-                if inode.nlink == 0 and inode.content is None and info.st_nlink:
-                    continue  # a file that has gone; the host gave its number to another one
+                gone = inode.nlink == 0 and inode.content is None and info.st_nlink
+                if gone and (dev, ino) in getattr(mount.fs, "by_host", ()):
+                    continue  # the host gave its number to another file
                 return Node(mount, inode)
         return None
 

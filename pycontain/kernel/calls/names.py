@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 from pycontain.kernel.abi import (
     AT_EMPTY_PATH,
@@ -24,9 +25,13 @@ from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.access import EXECUTE, WRITE, is_owner, need, need_removable, new_mode
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
+from pycontain.kernel.vfs.preparation import Job
+from pycontain.kernel.vfs.unionfs import LARGE, UnionFs
 from pycontain.kernel.vfs.walk import resolve, resolve_parent
+from pycontain.platforms.base import DEFERRED
 from pycontain.unionfs.inode import Inode
 
+INTERVAL = 0.001  # seconds between looks whether a large file is gone
 DOTS = (b"", b".", b"..")
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT, RENAME_FLAGS = 1, 2, 4, 7
 
@@ -203,22 +208,22 @@ def _check_removal(task: Task, directory: Node, name: bytes) -> Inode:
     return victim
 
 
-def sys_unlink(task: Task, a: tuple[int, ...]) -> int:
+def sys_unlink(task: Task, a: tuple[int, ...]) -> Any:
     return _unlink(task, AT_FDCWD, task.string(a[0]))
 
 
-def sys_rmdir(task: Task, a: tuple[int, ...]) -> int:
+def sys_rmdir(task: Task, a: tuple[int, ...]) -> Any:
     return _rmdir(task, AT_FDCWD, task.string(a[0]))
 
 
-def sys_unlinkat(task: Task, a: tuple[int, ...]) -> int:
+def sys_unlinkat(task: Task, a: tuple[int, ...]) -> Any:
     if a[2] & ~AT_REMOVEDIR:
         fail(errno.EINVAL)
     path = task.string(a[1])
     return _rmdir(task, a[0], path) if a[2] & AT_REMOVEDIR else _unlink(task, a[0], path)
 
 
-def _unlink(task: Task, dirfd: int, path: bytes) -> int:
+def _unlink(task: Task, dirfd: int, path: bytes) -> Any:
     directory, name, slash = _old_name(task, dirfd, path)
     if name in DOTS:
         fail(errno.EISDIR)
@@ -228,9 +233,44 @@ def _unlink(task: Task, dirfd: int, path: bytes) -> int:
             fail(errno.ENOENT)
         fail(errno.EISDIR if victim.mode & S_IFMT == S_IFDIR else errno.ENOTDIR)
     victim = _check_removal(task, directory, name)
-    directory.mount.fs.unlink(directory.inode, name)
-    _removed(task, directory, name, victim)
-    return 0
+    held = _hold(directory.mount.fs, victim)
+    try:
+        directory.mount.fs.unlink(directory.inode, name)
+        _removed(task, directory, name, victim)
+    except BaseException:
+        if held >= 0:
+            os.close(held)
+        raise
+    return _let_go(task, held)
+
+
+def _hold(fs: Filesystem, victim: Inode) -> int:
+    """Of a large file that is about to lose its last name, a descriptor that keeps its bytes; else -1."""
+    if not isinstance(fs, UnionFs) or victim.content is not None or victim.nlink != 1:
+        return -1
+    if victim.mode & S_IFMT != S_IFREG:
+        return -1
+    path = fs.backing(victim)
+    if os.stat(path).st_blocks * 512 < LARGE:
+        return -1
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def _let_go(task: Task, held: int) -> Any:
+    """The host frees what nobody holds any more, and the call is over then."""
+    if held < 0:
+        return 0
+    kernel = task.process.container.kernel
+    job = Job(lambda: os.close(held), kernel.processors)
+
+    def look() -> None:
+        if not job.over:
+            kernel.loop.later(INTERVAL, look)
+        elif kernel.tasks.get(task.tid) is task:
+            kernel.platform.finish(task, 0)
+
+    kernel.loop.later(INTERVAL, look)
+    return DEFERRED
 
 
 def _rmdir(task: Task, dirfd: int, path: bytes) -> int:
@@ -247,19 +287,19 @@ def _rmdir(task: Task, dirfd: int, path: bytes) -> int:
     return 0
 
 
-def sys_rename(task: Task, a: tuple[int, ...]) -> int:
+def sys_rename(task: Task, a: tuple[int, ...]) -> Any:
     return _rename(task, AT_FDCWD, a[0], AT_FDCWD, a[1], 0)
 
 
-def sys_renameat(task: Task, a: tuple[int, ...]) -> int:
+def sys_renameat(task: Task, a: tuple[int, ...]) -> Any:
     return _rename(task, a[0], a[1], a[2], a[3], 0)
 
 
-def sys_renameat2(task: Task, a: tuple[int, ...]) -> int:
+def sys_renameat2(task: Task, a: tuple[int, ...]) -> Any:
     return _rename(task, a[0], a[1], a[2], a[3], a[4])
 
 
-def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) -> int:
+def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int) -> Any:
     """The order of what is checked is that of do_renameat2() and vfs_rename() in the host's fs/namei.c."""
     if flags & ~RENAME_FLAGS or (flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)):
         fail(errno.EINVAL)
@@ -309,11 +349,17 @@ def _rename(task: Task, old_fd: int, old: int, new_fd: int, new: int, flags: int
             need(moving, who, WRITE)
         if exchange and victim is not None and victim.mode & S_IFMT == S_IFDIR:
             need(victim, who, WRITE)
-    fs.rename(source.inode, old_name, target.inode, new_name, flags)
-    watches = task.process.container.watches
-    if watches:
-        watches.moved(source, old_name, target, new_name, fs.current(moving))
-    return 0
+    held = -1 if victim is None or exchange else _hold(fs, victim)
+    try:
+        fs.rename(source.inode, old_name, target.inode, new_name, flags)
+        watches = task.process.container.watches
+        if watches:
+            watches.moved(source, old_name, target, new_name, fs.current(moving))
+    except BaseException:
+        if held >= 0:
+            os.close(held)
+        raise
+    return _let_go(task, held)
 
 
 def _lies_in(fs: Filesystem, inode: Inode, top: Inode) -> bool:

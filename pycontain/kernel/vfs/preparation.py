@@ -1,9 +1,9 @@
-"""What takes so long that it is done in a thread: copying the bytes of a large file, and shortening one.
+"""What takes so long that it is done in a thread: copying the bytes of a large file, shortening or removing one.
 
 The kernel has one thread, and while that copies a gigabyte, or has the host free one, every container stands still.
-Both are a few calls of the host without Python in between, so another thread can do it; the call that needs it is made
-again, every now and then, until it is done. Nothing else is ever done in a thread: not the removal of a large file
-either, which is over with the first try.
+Both are a few calls of the host without Python in between, so another thread can do it. A call that needs it is made
+again, every now and then, until it is done; a removal is answered when it is, so that who has removed a large file
+finds the room at once. Nothing else is ever done in a thread.
 
 A thread begins where the one that makes it may run, and that is often a single processor, which it shares with who
 calls (see platforms/trap/placement.py). There the copying would be in the way of both: it may run everywhere.
@@ -18,7 +18,9 @@ from collections.abc import Callable, Collection, Hashable
 from pycontain.platforms.base import Later
 
 
-class _Job:
+class Job:
+    """over: it has been carried out, or has raised the error."""
+
     __slots__ = ("error", "over")
 
     def __init__(self, function: Callable[[], object], processors: Collection[int]) -> None:
@@ -49,13 +51,13 @@ class Preparations:
 
     def __init__(self) -> None:
         self.processors: Collection[int] = ()
-        self._jobs: dict[Hashable, _Job] = {}
+        self._jobs: dict[Hashable, Job] = {}
 
     def need(self, key: Hashable, function: Callable[[], object]) -> None:
         """Return when the function has been carried out, raising what it raised. Until then raises Later."""
         job = self._jobs.get(key)
         if job is None:
-            job = self._jobs[key] = _Job(function, self.processors)
+            job = self._jobs[key] = Job(function, self.processors)
         if not job.over:
             raise Later
         del self._jobs[key]

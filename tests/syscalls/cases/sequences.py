@@ -128,8 +128,8 @@ class Sequence:
 
     def op_reopen(self) -> Any:
         fd, flags = self.fd(), self.random.choice((os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_PATH))
-        if self.is_device(fd) or (self.path_only(fd) and os.fstat(fd).st_nlink == 0):
-            return f"skip {fd}", lambda: None  # an O_PATH descriptor does not keep the bytes of what has no name
+        if self.is_device(fd) or ((self.path_only(fd) or fd in self.readers) and os.fstat(fd).st_nlink == 0):
+            return f"skip {fd}", lambda: None  # these do not keep the bytes of what has no name
         return f"reopen {fd} {flags:o}", lambda: self.kept(os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK))
 
     def op_close(self) -> Any:
@@ -229,7 +229,7 @@ class Sequence:
 
     def op_link_descriptor(self) -> Any:
         fd, new = self.fd(), self.path()
-        if self.is_device(fd) or (self.path_only(fd) and os.fstat(fd).st_nlink == 0):
+        if self.is_device(fd) or ((self.path_only(fd) or fd in self.readers) and os.fstat(fd).st_nlink == 0):
             return f"skip {fd}", lambda: None
         return f"link descriptor {fd} {new}", lambda: raw(
             "linkat", AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, new.encode(), 0x400

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 from kernel_world import KernelWorld
 
+from pycontain.kernel.calls import names
 from pycontain.kernel.vfs import unionfs
 from pycontain.kernel.vfs.preparation import Preparations
-from pycontain.platforms.base import Later
+from pycontain.platforms.base import DEFERRED, Later
 
 TEXT = b"a/b/f"  # what the world's files hold: their own path
 
@@ -19,6 +20,7 @@ TEXT = b"a/b/f"  # what the world's files hold: their own path
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unionfs, "LARGE", 1)
+    monkeypatch.setattr(names, "LARGE", 1)
 
 
 def patiently(function: Callable[[], object]) -> tuple[object, int]:
@@ -101,6 +103,31 @@ def test_what_is_removed_is_open_still(world: KernelWorld) -> None:
     fs.unlink(fs.walk(b"/a/b"), b"f")
     assert os.read(fd, 100) == TEXT and os.fstat(fd).st_nlink == 0
     os.close(fd)
+    assert os.listdir(fs.files) == []
+
+
+@pytest.mark.parametrize("call", [("unlink", b"/own"), ("rename", b"/a/b/f", b"/own")])
+def test_a_removal_is_answered_when_it_is_over(world: KernelWorld, call: tuple[str, ...]) -> None:
+    fs, loop, answers = world.container.root_fs, world.kernel.loop, world.platform.answers
+    fd = fs.open(fs.create(fs.root, b"own", 0o644, 0, 0), os.O_RDWR)
+    os.write(fd, b"x" * 100_000)
+    os.fsync(fd)
+    os.close(fd)
+    held = len(os.listdir("/proc/self/fd"))
+    assert world.error("rmdir", b"/own") == "ENOTDIR" and not answers
+    assert world.call(*call) is DEFERRED
+
+    def look() -> None:
+        if answers:
+            loop.stop()
+        else:
+            loop.later(0.001, look)
+
+    loop.later(0, look)
+    loop.later(10, loop.stop)
+    loop.run()
+    assert answers == [0]
+    assert len(os.listdir("/proc/self/fd")) == held
     assert os.listdir(fs.files) == []
 
 
