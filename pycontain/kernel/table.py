@@ -27,6 +27,8 @@ from pycontain.kernel.calls import (
     names,
     process,
     reboot,
+    receiving,
+    sending,
     socket,
     sockopt,
     stat,
@@ -85,10 +87,6 @@ _NATIVE = [
     "setitimer",
     "sendfile",
     "accept",
-    "sendto",
-    "recvfrom",
-    "sendmsg",
-    "recvmsg",
     "shutdown",
     "setsockopt",
     "exit",
@@ -150,8 +148,6 @@ _NATIVE = [
     "pipe2",
     "preadv",
     "pwritev",
-    "recvmmsg",
-    "sendmmsg",
     "getcpu",
     "getrandom",
     "memfd_create",
@@ -256,8 +252,10 @@ _REFUSED = {
 }
 
 _NAMELESS = "a peer without a name has one that means nothing where the host forbids pidfd_getfd"
-_ADDRESSED = "of a unix datagram the address is not seen: it goes to the peer, EPIPE if there is none; credentials are the host's"
-_RECEIVED = "unix datagrams come without their sender's address; credentials (SCM_CREDENTIALS) are the host's"
+_CREDENTIALS = "credentials (SCM_CREDENTIALS) of connected unix sockets are the host's"
+_DUPLICATE = "of a unix datagram socket that dup(2) or SCM_RIGHTS has given another number"
+_SENT = f"{_DUPLICATE} the address is not seen; descriptors go to its peer only where the host refuses pidfd_getfd; {_CREDENTIALS}"
+_RECEIVED = f"{_DUPLICATE} senders are not told; {_CREDENTIALS}"
 _AWAITED = "the user in siginfo is the host's"
 _PARTIAL = {
     "ioprio_get": "of a group or a user the answer is one process's",
@@ -266,14 +264,14 @@ _PARTIAL = {
     "umount2": "MNT_EXPIRE answers EAGAIN",
     "renameat2": "RENAME_WHITEOUT answers EINVAL, as on overlayfs",
     "io_setup": "all containers together get half of the host's requests (fs.aio-max-nr)",
-    "socket": "AF_UNIX, AF_INET, AF_INET6 and NETLINK_ROUTE; no raw sockets; a unix datagram socket is a SOCK_SEQPACKET one",
+    "socket": "AF_UNIX, AF_INET, AF_INET6 and NETLINK_ROUTE; no raw sockets; a unix datagram socket has a number of 960 and above",
     "accept": _NAMELESS,
     "accept4": _NAMELESS,
-    "sendmsg": _ADDRESSED,
-    "sendmmsg": _ADDRESSED,
-    "recvfrom": "unix datagrams come without their sender's address",
+    "sendmsg": _SENT,
+    "sendmmsg": _SENT,
+    "recvfrom": f"{_DUPLICATE} senders are not told",
     "recvmsg": _RECEIVED,
-    "recvmmsg": _RECEIVED,
+    "recvmmsg": f"{_RECEIVED}; of such a socket it waits for the first message only",
     "waitid": _AWAITED,
     "rt_sigtimedwait": _AWAITED,
     "signalfd": _AWAITED,
@@ -307,6 +305,8 @@ _MODULES = (
     dirents,
     system,
     socket,
+    sending,
+    receiving,
     sockopt,
     execute,
 )

@@ -212,6 +212,10 @@ class Platform(Protocol):
     def hide(self, task: Any) -> None:
         """What show() tells of a task has changed."""
 
+    @property
+    def watched(self) -> range:
+        """Numbers of descriptors of which each message comes to the kernel, as sendto, sendmsg, recvfrom and so on."""
+
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
 
@@ -239,6 +243,10 @@ class Platform(Protocol):
     def instead(self, task: Any, arguments: tuple[int, ...]) -> int:
         """The task makes its call again, unnoticed, with other arguments, and gets the result of that. It may come to
         the kernel once more. Returns what the function shall return."""
+
+    def carry_out(self, task: Any, then: Callable[[int], int | None]) -> Any:
+        """The host carries the call out; it must not wait there. `then` gets the result while the task stands where
+        the call returns, and may give another. Returns DEFERRED; the call may have been deferred before."""
 
     def take_fd(self, task: Any, fd: int) -> int:
         """Our own descriptor of what the task has there now. Raises Again where the host does not let us have it, so

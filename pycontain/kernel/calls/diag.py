@@ -36,8 +36,25 @@ def bound_file(ino: int) -> Key | None:
     return b"", os.makedev(device >> 20, device & 0xFFFFF), file
 
 
+def exists(ino: int) -> bool:
+    """Is there still a socket of this number? False if the host does not tell."""
+    return bool(_answer(ino, 0))
+
+
 def _ask(ino: int, show: int) -> dict[int, bytes]:
     """Attributes by type; empty if the host does not tell."""
+    data = _answer(ino, show)
+    found: dict[int, bytes] = {}
+    at = HEADER.size + ANSWER_SIZE
+    while at + 4 <= len(data):
+        size, kind = struct.unpack_from("<HH", data, at)
+        found[kind] = data[at + 4 : at + size]
+        at += max(size + 3 & ~3, 4)
+    return found
+
+
+def _answer(ino: int, show: int) -> bytes:
+    """Empty if there is no such socket, or the host does not tell."""
     ask = REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, ino, show, 0xFFFFFFFF, 0xFFFFFFFF)
     try:
         with socket.socket(
@@ -47,13 +64,7 @@ def _ask(ino: int, show: int) -> dict[int, bytes]:
             host.send(HEADER.pack(HEADER.size + len(ask), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + ask)
             data = host.recv(4096)
     except OSError:
-        return {}
-    found: dict[int, bytes] = {}
-    at = HEADER.size + ANSWER_SIZE
-    if len(data) < at or HEADER.unpack_from(data)[1] != SOCK_DIAG_BY_FAMILY:
-        return {}
-    while at + 4 <= len(data):
-        size, kind = struct.unpack_from("<HH", data, at)
-        found[kind] = data[at + 4 : at + size]
-        at += max(size + 3 & ~3, 4)
-    return found
+        return b""
+    if len(data) < HEADER.size + ANSWER_SIZE or HEADER.unpack_from(data)[1] != SOCK_DIAG_BY_FAMILY:
+        return b""
+    return data

@@ -14,6 +14,7 @@ from typing import Any
 from pycontain.kernel.abi import O_CLOEXEC, O_NONBLOCK, signed
 from pycontain.kernel.calls import datagram, stream
 from pycontain.kernel.calls.diag import bound_file
+from pycontain.kernel.calls.msghdr import sockaddr
 from pycontain.kernel.calls.port import bind_port
 from pycontain.kernel.calls.unixsocket import address_of, close_off, remember, unix_socket, who
 from pycontain.kernel.task import Task
@@ -48,6 +49,8 @@ def sys_socket(task: Task, a: tuple[int, ...]) -> Any:
     )  # as the host has it
     if shape not in HOST_KINDS:
         fail(errno.ESOCKTNOSUPPORT)
+    if shape == socket.SOCK_DGRAM:
+        return datagram.new(task, shape, not kind & O_NONBLOCK, bool(kind & O_CLOEXEC))
     new, gone = socket.socketpair(socket.AF_UNIX, HOST_KINDS[shape])
     gone.close()
     fd = close_off(task, new).detach()
@@ -119,19 +122,6 @@ def sys_connect(task: Task, a: tuple[int, ...]) -> Any:
     return stream.connect(task, fd, name, path)
 
 
-def sys_sendto(task: Task, a: tuple[int, ...]) -> Any:
-    """Comes here only with an address, of whatever family: a filter cannot tell."""
-    if not task.process.container.sockets.datagrams:
-        return NATIVE  # no unix socket of a container takes an address from here to the host
-    fd = signed(a[0])
-    name = unix_socket(task, fd)
-    if name is None:
-        return NATIVE
-    if name.kind != socket.SOCK_DGRAM:
-        fail(errno.EISCONN if name.peer is not None else errno.EOPNOTSUPP)
-    return datagram.send_to(task, fd, a)
-
-
 # -- names
 
 
@@ -157,9 +147,7 @@ def sys_getpeername(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def _put_address(task: Task, path: bytes | None, address: int, length: int) -> int:
-    data = struct.pack("<H", socket.AF_UNIX)
-    if path is not None:
-        data += path if path[:1] == b"\0" else path + b"\0"
+    data = sockaddr(path)
     room = struct.unpack("<i", task.read(length, 4))[0]
     if room < 0:
         fail(errno.EINVAL)

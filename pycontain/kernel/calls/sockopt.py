@@ -60,7 +60,7 @@ def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
     fd, size = signed(a[0]), signed(a[4])
     if signed(a[1]) == socket.SOL_SOCKET and 0 < size <= MAX_OPTION:
         name = unix_socket(task, fd)
-        if name is not None and name.peer is None:
+        if name is not None and (name.peer is None or name.kind == socket.SOCK_DGRAM):
             container = task.process.container
             ino = task.host_stat(fd).st_ino
             value = task.read(a[3], size)

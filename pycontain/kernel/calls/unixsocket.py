@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +40,7 @@ from pycontain.unionfs.inode import Inode
 SUN_PATH = 108
 EPOLL_CTL_ADD = 1
 RETRY = 0.005  # seconds between tries to reach a socket whose queue is full
+TIMEVAL = struct.Struct("<qq")
 PROTOCOL = "system.sockprotoname"  # an attribute of every socket; the names of unix ones start with UNIX
 
 
@@ -174,10 +177,32 @@ def place_of(task: Task, path: bytes) -> tuple[Filesystem, Inode, bytes, int]:
     return fs, directory.inode, name, 0o777 & ~task.files.umask
 
 
-def wait(task: Task, attempt: Callable[[], bool], close: Callable[[], None], result: int = 0) -> Any:
-    """Try again until there is room, or a signal comes; result: what the call answers then."""
+def option(name: Name, number: int) -> int:
+    """A number that was set at level SOL_SOCKET; 0 if it was not."""
+    return next((int.from_bytes(value[:4], "little") for kept, value in name.options if kept == number), 0)
+
+
+def timeout(name: Name, numbers: tuple[int, int]) -> float:
+    """Of SO_RCVTIMEO or SO_SNDTIMEO, which have two numbers each, in seconds; 0: none."""
+    for kept, value in name.options:
+        if kept in numbers and len(value) >= TIMEVAL.size:
+            seconds, microseconds = TIMEVAL.unpack_from(value)
+            return float(max(seconds + microseconds / 1e6, 0.0))
+    return 0.0
+
+
+def wait(
+    task: Task,
+    attempt: Callable[[], bool],
+    close: Callable[[], None],
+    result: Callable[[], int] = lambda: 0,
+    seconds: float = 0.0,
+) -> Any:
+    """Try again until there is room, or a signal comes; result: what the call answers then. After so many seconds, if
+    there is a limit, EAGAIN."""
     kernel = task.process.container.kernel
     waiting = True
+    deadline = time.monotonic() + seconds if seconds else math.inf
 
     def cancel() -> None:
         nonlocal waiting
@@ -193,7 +218,10 @@ def wait(task: Task, attempt: Callable[[], bool], close: Callable[[], None], res
         except OSError as error:
             over, value = True, -(error.errno or errno.EIO)
         else:
-            value = result
+            value = result() if over else -errno.EAGAIN
+            if not over and time.monotonic() > deadline:
+                over = True
+                close()
         if over:
             waiting = False
             kernel.waits.remove(task)

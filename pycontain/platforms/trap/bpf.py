@@ -22,8 +22,8 @@ Code = list[tuple[int, int, int, int]]
 
 
 class Test(NamedTuple):
-    """If the low 32 bits of an argument match, the action; bits: any of the bits, else equality with any value.
-    mask: the bits that are compared."""
+    """If the low 32 bits of an argument match, the action; bits: any of the bits, between: not below the first of two
+    values and below the second, else equality with any value. mask: the bits that are compared."""
 
     argument: int
     values: Sequence[int]
@@ -31,6 +31,7 @@ class Test(NamedTuple):
     bits: bool = False
     wide: bool = False  # also look at the high half: the whole word must be zero (values = (0,))
     mask: int = 0xFFFFFFFF
+    between: bool = False
 
 
 class Rule(NamedTuple):
@@ -48,6 +49,8 @@ class Rule(NamedTuple):
                 matches = value == 0
             elif test.bits:
                 matches = any(low & bits for bits in test.values)
+            elif test.between:
+                matches = test.values[0] <= low < test.values[1]
             else:
                 matches = any(low & test.mask == each & 0xFFFFFFFF for each in test.values)
             if matches:
@@ -79,6 +82,10 @@ def _rule_code(rule: Rule) -> Code:
         code.append((LD, 0, 0, low))
         if test.mask != 0xFFFFFFFF:
             code.append((AND, 0, 0, test.mask))
+        if test.between:
+            first, end = test.values
+            code += [(JGE, 0, 2, first), (JGE, 1, 0, end), (RET, 0, 0, test.action)]
+            continue
         for value in test.values:
             code += [(JSET if test.bits else JEQ, 0, 1, value & 0xFFFFFFFF), (RET, 0, 0, test.action)]
     code.append((RET, 0, 0, rule.default))

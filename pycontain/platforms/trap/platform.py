@@ -33,7 +33,7 @@ from pycontain.platforms.base import (
     Sender,
     SyscallFunction,
 )
-from pycontain.platforms.trap import execute, host, stub, tmpfs
+from pycontain.platforms.trap import execute, host, policy, stub, tmpfs
 from pycontain.platforms.trap import x86_64 as arch
 from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.execute import Pending
@@ -114,6 +114,10 @@ class TrapPlatform:
     @functools.cached_property
     def takes_fds(self) -> bool:
         return host.has_pidfd_getfd()
+
+    @property
+    def watched(self) -> range:
+        return policy.WATCHED
 
     def calls(self) -> dict[str, int]:
         """How often each call was received, by name."""
@@ -370,6 +374,14 @@ class TrapPlatform:
         host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
         return 0
 
+    def carry_out(self, task: Any, then: Callable[[int], int | None]) -> Any:
+        traced = self._tasks[task.tid]
+        traced.then = then
+        host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
+        call, traced.call = traced.call, 0
+        self._send(traced.listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
+        return DEFERRED
+
     def take_fd(self, task: Any, fd: int) -> int:
         traced = self._tasks[task.tid]
         if not self.takes_fds:
@@ -571,6 +583,8 @@ class TrapPlatform:
             self._early.add(tid)  # a child; it waits until its parent's event tells whose
             return
         pending = traced.pending
+        if traced.then is not None and event == host.EVENT_STOP and signum not in STOP_SIGNALS:
+            traced.returned()
         if event == 0:
             self._placement.stopped(traced)
             if traced.injection is not None:
@@ -659,7 +673,7 @@ class TrapPlatform:
         traced.memory.close()
         traced.memory = Memory(tid, self._memories)
         traced.call = 0
-        traced.injection = None
+        traced.injection = traced.then = None
         if pending is None or pending.stage != 3:
             os.kill(tid, signal.SIGKILL)  # not an exec of ours: cannot be, so end it
             host.ptrace(host.PTRACE_CONT, tid)

@@ -54,6 +54,9 @@ PEER_OPTIONS = (17, 59, 77, 3)
 # SO_SNDBUF SO_RCVBUF SO_PASSCRED SO_RCVLOWAT, and both numbers of SO_RCVTIMEO and SO_SNDTIMEO: kept for a unix socket
 KEPT_OPTIONS = (7, 8, 16, 18, 20, 21, 66, 67)
 AF_INET, AF_INET6 = 2, 10
+# numbers of descriptors of which the kernel sees what is sent and received: it gives them to unix datagram sockets.
+# The last ones of which select(2) can tell, so that other descriptors seldom have them
+WATCHED = range(960, 1024)
 
 
 class _Row(Protocol):
@@ -92,9 +95,12 @@ def rules(
     out["socket"] = Rule(RET_NOTIFY, (Test(0, (AF_INET, AF_INET6), RET_ALLOW),))
     out["getsockopt"] = Rule(RET_ALLOW, (Test(2, PEER_OPTIONS, RET_NOTIFY),))
     out["setsockopt"] = Rule(RET_ALLOW, (Test(2, KEPT_OPTIONS, RET_NOTIFY),))
-    out["sendto"] = Rule(
-        RET_NOTIFY, (Test(4, (0,), RET_ALLOW, wide=True),)
-    )  # by its address it may name a socket
+    watched = Test(0, (WATCHED.start, WATCHED.stop), RET_NOTIFY, between=True)
+    # by its address it may name a socket
+    out["sendto"] = Rule(RET_NOTIFY, (watched, Test(4, (0,), RET_ALLOW, wide=True)))
+    out["recvfrom"] = Rule(RET_ALLOW, (Test(4, (0,), RET_ALLOW, wide=True), watched))
+    for name in ("sendmsg", "sendmmsg", "recvmsg", "recvmmsg"):
+        out[name] = Rule(RET_ALLOW, (watched,))
     for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()
     for name in ("getpriority", "setpriority"):

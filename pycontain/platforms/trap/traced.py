@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pycontain.platforms.trap import host
+from pycontain.platforms.trap import x86_64 as arch
 
 if TYPE_CHECKING:
     from pycontain.platforms.trap.execute import Pending
@@ -84,6 +85,7 @@ class Traced:
         "signals",
         "taken_back",
         "task",
+        "then",
         "tid",
     )
 
@@ -104,6 +106,7 @@ class Traced:
         self.pending: Pending | None = None
         self.injection: Injection | None = None
         self.handover: Handover | None = None
+        self.then: Callable[[int], int | None] | None = None  # see Platform.carry_out
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it
         self.interrupted = False  # we answered -ERESTARTSYS on purpose, or it waits in the host: that decides
@@ -117,6 +120,23 @@ class Traced:
         if fast is not None and self.epoch >= 0:
             self.epoch = -1
             fast.hide(self.tid)
+
+    def returned(self) -> None:
+        """It stands where a call returns that the host has carried out for us: the kernel may change what came of it."""
+        then, self.then = self.then, None
+        registers = list(arch.REGISTERS.unpack(host.get_registers(self.tid)))
+        result = registers[arch.RESULT]
+        if then is None:
+            return
+        try:
+            told = then(result - (1 << 64) if result >> 63 else result)
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            told = -(error.errno or errno.EIO)
+        if told is not None:
+            registers[arch.RESULT] = told & (1 << 64) - 1
+            host.set_registers(self.tid, arch.REGISTERS.pack(*registers))
 
     def go_on(self) -> None:
         """From a stop. What it does for an exec that has failed is watched call by call."""

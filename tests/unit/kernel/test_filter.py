@@ -69,6 +69,8 @@ def by_rule(rule: Rule, arguments: Sequence[int]) -> int:
             hit = word == 0
         elif test.bits:
             hit = any(low & value for value in test.values)
+        elif test.between:
+            hit = low in range(*test.values)
         else:
             hit = low in [value & 0xFFFFFFFF for value in test.values]
         if hit:
