@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MOST = 1024  # of one container: each costs the kernel a descriptor
 LARGEST = 1 << 18  # bytes of a message; the host's default limit is 212,992
 MOST_DESCRIPTORS = 253  # SCM_MAX_FD
+MOST_HELD = 1024  # descriptors in messages of a container that wait for room
 AT_ONCE = 64  # messages of one socket before others have their turn
 RETRY = 0.005  # seconds until a full queue is tried again
 SIZES = 1024  # of messages, whose cost in a queue is remembered
@@ -76,8 +77,9 @@ class Relay:
         self.peer: Relay | socket.socket | None = None
         self.refused = False  # the peer has gone, and the program has not been told
         self.mute = False  # what the program writes fails, but it receives
-        self.shut = False  # the program has shut it down for sending
+        self.stopped = False  # the program has shut it down for sending
         self.deaf = False  # and for receiving
+        self.shut = False  # nothing comes from it any more
         self.gone = False
         self.kept: Message | None = None  # for which the peer's queue had no room
         self.readers: deque[Callable[[], None]] = deque()  # who waits for a message
@@ -192,12 +194,13 @@ class Datagrams:
         self._costs = Costs()
         self._relays: dict[int, Relay] = {}
         self._bound: dict[Key, Relay] = {}
+        self.held = 0  # descriptors in messages that are being sent
 
     def add(self, end: socket.socket, ino: int, who: Credentials) -> Relay:
         """Raises ENFILE if the container has too many."""
         if len(self._relays) >= MOST:
-            for relay in [r for r in self._relays.values() if r.deaf]:
-                self._look(relay)
+            for relay in [r for r in self._relays.values() if r.deaf and not exists(r.ino)]:
+                self._close(relay)
             if len(self._relays) >= MOST:
                 fail(errno.ENFILE)
         end.setblocking(False)
@@ -211,7 +214,17 @@ class Datagrams:
             relay.mute = True
             relay.end.shutdown(socket.SHUT_RD)
             self._loop.unregister(relay.end.fileno())
-            self._listen(relay)
+            if not relay.deaf:
+                self._listen(relay)
+
+    def shut(self, relay: Relay, sending: bool, receiving: bool) -> None:
+        """The program is about to shut it down. Our end then looks as if the program had closed its own: nothing tells
+        of that any more, and we look for it when we need to know."""
+        relay.stopped |= sending
+        if receiving and not relay.deaf:
+            relay.deaf = True
+            if relay.mute or relay.shut:
+                self._loop.unregister(relay.end.fileno())
 
     def succeed(self, relay: Relay, new: Relay) -> None:
         """The program has got another socket in the place of a mute one."""
@@ -243,7 +256,7 @@ class Datagrams:
     def bound(self, key: Key) -> Relay | None:
         relay = self._bound.get(key)
         if relay is not None and _events(relay.end) & select.POLLHUP:
-            self._ready(relay)  # it has gone, which we have not been told yet
+            self._look(relay)  # it may have gone, which we have not been told yet
             return None if relay.gone else relay
         return relay
 
@@ -303,6 +316,7 @@ class Datagrams:
             if relay.gone or relay.mute:
                 return True
             try:
+                relay.end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # room for all of it costs more
                 data, descriptors = _receive(relay.end)
             except BlockingIOError:
                 return True
@@ -325,23 +339,21 @@ class Datagrams:
         events = _events(relay.end)
         if left[0] or not events & (select.POLLHUP | select.POLLRDHUP):
             return False
-        if events & select.POLLHUP:
-            self._look(relay)
+        if events & select.POLLHUP and not relay.deaf:
+            self._close(relay)  # the program has closed its end
         else:
-            relay.shut = True
+            relay.shut = True  # under another number, or we would know
             self._loop.unregister(relay.end.fileno())
-            self._listen(relay)
+            if not relay.deaf:
+                self._listen(relay)
         return True
 
     def _look(self, relay: Relay) -> None:
-        """Has the program closed its end? To have shut it down both ways looks the same to the other end."""
-        if relay.gone or not _events(relay.end) & select.POLLHUP:
-            return
-        if not exists(relay.ino):
+        """Has the program closed its end?"""
+        if not relay.gone and _events(relay.end) & select.POLLHUP and not (relay.deaf and exists(relay.ino)):
+            if relay.kept is None and not relay.mute and not relay.shut:
+                self._ready(relay)
             self._close(relay)
-        elif not relay.deaf:
-            relay.shut = relay.deaf = True  # its end will not be told: we look again when we need to know
-            self._loop.unregister(relay.end.fileno())
 
     def _pass_on(self, relay: Relay, message: Message) -> bool:
         """False if there is no room: the message is kept."""

@@ -87,7 +87,6 @@ _NATIVE = [
     "setitimer",
     "sendfile",
     "accept",
-    "shutdown",
     "setsockopt",
     "exit",
     "wait4",

@@ -17,6 +17,21 @@ def test_sockets_of_the_host(world: World) -> None:
             assert f"{host.abstract}-planted" not in file.read()
 
 
+def test_datagrams(world: World) -> None:
+    """To the host and to another container, with addresses that change, and more than the kernel shall hold."""
+    with Listeners(world) as host:
+        words = ("run", "--rm", "-v", f"{world.directory}/attack:/attack:ro", "host/base", "python3", "/attack/datagrams.py")
+        other = world.cli.spawn(*words, "unused", host.abstract, "listen", stdout=subprocess.PIPE)
+        assert other.stdout is not None and other.stdout.readline() == b"ready\n"
+        text = world.attack("datagrams", host.path, host.abstract)
+        other.kill()
+        assert b"ESCAPED" not in other.communicate()[0]
+        assert text.endswith("end\n")
+        assert "changing addresses True True" in text
+        assert host.heard == []
+    assert world.failures() == "none", f"{world.failures()}\n{world.log()}"
+
+
 def test_descriptors_from_another_container(world: World) -> None:
     """A directory of one container's, received by another through a socket in a shared directory, names nothing."""
     os.chmod(world.shared, 0o777)  # other attacks have had it

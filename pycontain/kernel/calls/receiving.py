@@ -18,6 +18,7 @@ from pycontain.kernel.calls.sending import MSG_DONTWAIT, MSG_OOB, SCM_CREDENTIAL
 from pycontain.kernel.calls.unixsocket import flags_of, timeout
 from pycontain.kernel.datagrams import BEGINNING, Queued, Relay
 from pycontain.kernel.task import Task
+from pycontain.kernel.vfs.filesystem import fail
 from pycontain.platforms.base import BLOCKING, DEFERRED
 
 MSG_PEEK, MSG_ERRQUEUE, MSG_WAITFORONE = 2, 0x2000, 0x10000
@@ -110,7 +111,9 @@ def _receive(task: Task, fd: int, found: Socket, flags: int, then: Callable[[int
     if relay.waiting:
         return go_on()
     if flags & MSG_DONTWAIT or flags_of(task, fd) & O_NONBLOCK:
-        return BLOCKING  # the host says it
+        fail(errno.EAGAIN)
+    if relay.deaf:
+        return BLOCKING
     waiting = True
 
     def ready() -> None:

@@ -18,7 +18,7 @@ from pycontain.kernel.calls import msghdr
 from pycontain.kernel.calls.datagram import Socket, disconnected, find, named, target
 from pycontain.kernel.calls.unixsocket import address_of, flags_of, timeout, unix_socket, wait
 from pycontain.kernel.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
-from pycontain.kernel.datagrams import LARGEST, MOST_DESCRIPTORS, Message, Relay
+from pycontain.kernel.datagrams import LARGEST, MOST_DESCRIPTORS, MOST_HELD, Message, Relay
 from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Credentials
 from pycontain.kernel.vfs.filesystem import fail
@@ -88,8 +88,10 @@ def sys_sendmmsg(task: Task, a: tuple[int, ...]) -> Any:
             if letter is None:
                 return BLOCKING
             letters.append(letter)
+            if sum(len(each.data) for each in letters) > LARGEST or any(each.descriptors for each in letters):
+                break  # as much as we hold of one task at once; the caller goes on from there
     except BaseException:
-        _close(letters)
+        _close(task, letters)
         raise
     if not letters:
         return 0
@@ -142,11 +144,15 @@ def _letter(task: Task, found: Socket, head: msghdr.Header) -> Letter | None:
         fail(errno.EOPNOTSUPP)  # the host does not let us have them
     data = msghdr.gather(task, msghdr.parts(task, head), LARGEST)
     letter = Letter(data, [], who, path)
+    datagrams = task.process.container.datagrams
     try:
         for number in numbers:
+            if datagrams.held >= MOST_HELD:
+                fail(errno.ETOOMANYREFS)
             letter.descriptors.append(platform.take_fd(task, number))
+            datagrams.held += 1
     except BaseException:
-        _close([letter])
+        _close(task, [letter])
         raise
     return letter
 
@@ -167,10 +173,11 @@ def allowed(task: Task, pid: int, uid: int, gid: int) -> Credentials:
     return Credentials(outside, uid, gid)
 
 
-def _close(letters: list[Letter]) -> None:
+def _close(task: Task, letters: list[Letter]) -> None:
     for letter in letters:
         while letter.descriptors:
             os.close(letter.descriptors.pop())
+            task.process.container.datagrams.held -= 1
 
 
 def _send(
@@ -201,7 +208,7 @@ def _send(
             raise BlockingIOError  # what it wrote to its peer before comes first
         if goal is None:
             goal = aim(letter)
-        if found.relay is not None and found.relay.shut:
+        if found.relay is not None and (found.relay.stopped or found.relay.shut):
             fail(errno.EPIPE)
         sender = found.relay.address if found.relay is not None else found.name.bound
         try:
@@ -237,7 +244,7 @@ def _send(
 
     def close() -> None:
         drop()
-        _close(letters)
+        _close(task, letters)
 
     try:
         if flags & MSG_OOB:

@@ -122,6 +122,15 @@ def sys_connect(task: Task, a: tuple[int, ...]) -> Any:
     return stream.connect(task, fd, name, path)
 
 
+def sys_shutdown(task: Task, a: tuple[int, ...]) -> Any:
+    """Comes here only under the numbers that datagram sockets have."""
+    found = datagram.find(task, signed(a[0]))
+    how = signed(a[1])
+    if found is not None and found.relay is not None and 0 <= how <= socket.SHUT_RDWR:
+        task.process.container.datagrams.shut(found.relay, how != socket.SHUT_RD, how != socket.SHUT_WR)
+    return NATIVE
+
+
 # -- names
 
 

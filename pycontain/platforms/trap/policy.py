@@ -99,7 +99,7 @@ def rules(
     # by its address it may name a socket
     out["sendto"] = Rule(RET_NOTIFY, (watched, Test(4, (0,), RET_ALLOW, wide=True)))
     out["recvfrom"] = Rule(RET_ALLOW, (Test(4, (0,), RET_ALLOW, wide=True), watched))
-    for name in ("sendmsg", "sendmmsg", "recvmsg", "recvmmsg"):
+    for name in ("sendmsg", "sendmmsg", "recvmsg", "recvmmsg", "shutdown"):
         out[name] = Rule(RET_ALLOW, (watched,))
     for name in (*scheduling, "prlimit64"):
         out[name] = _self_only()

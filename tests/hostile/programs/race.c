@@ -58,7 +58,7 @@ static void *swap_sockets(void *unused) {
     return 0;
 }
 
-static void sockets(void) {
+static void sockets(const char *kind, int number) {
     struct sockaddr_un path, name, new_path, new_name, own;
     char text[200];
     socklen_t path_size = address(&path, host_socket, 0), name_size = address(&name, host_abstract, 1);
@@ -78,7 +78,7 @@ static void sockets(void) {
     socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
     unix_sockets[4] = pair[1];
     unix_sockets[5] = socket(AF_UNIX, SOCK_DGRAM, 0);
-    shared_fd = dup(inet_socket);
+    shared_fd = number ? dup2(inet_socket, number) : dup(inet_socket);
     pthread_t thread;
     start(&thread, swap_sockets);
     struct iovec part = {"hello", 5};
@@ -106,7 +106,7 @@ static void sockets(void) {
     }
     stop = 1;
     pthread_join(thread, 0);
-    report("sockets");
+    report(kind);
 }
 
 /* -- an address that changes in memory */
@@ -332,7 +332,8 @@ int main(int argc, char **argv) {
     secret = argv[3], host_socket = argv[4], host_abstract = argv[5], host_directory = argv[6];
     setvbuf(stdout, 0, _IOLBF, 0);
     alarm(2400);
-    if (!strcmp(argv[1], "sockets")) sockets();
+    if (!strcmp(argv[1], "sockets")) sockets("sockets", 0);
+    if (!strcmp(argv[1], "watched")) sockets("watched", 970); /* of its messages the kernel is told */
     if (!strcmp(argv[1], "addresses")) addresses();
     if (!strcmp(argv[1], "paths")) paths();
     if (!strcmp(argv[1], "reopened")) reopened();

@@ -577,6 +577,21 @@ def shut_down() -> None:
     server.shutdown(socket.SHUT_RD)
     other = bound("other")
     tell("to who does not receive", other.sendto, b"x", "server")
+    for how in (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR):
+        for peer in (None, "other"):
+            s = bound(f"s{how}{peer}")
+            if peer:
+                s.connect(peer)
+                os.write(s.fileno(), b"before")
+            s.shutdown(how)
+            s.shutdown(how)
+            tell("sends", s.sendto, b"x", "other")
+            tell("receives", other.sendto, b"x", f"s{how}{peer}")
+            print(outcome(s.recvfrom, 10, 0x40))
+            s.close()
+            tell("closed", other.sendto, b"x", f"s{how}{peer}")
+            while isinstance(got := outcome(other.recvfrom, 10, 0x40), tuple):
+                print(got)
 
 
 @case
