@@ -18,7 +18,7 @@ from pycontain.kernel.ipc import IpcRegister
 from pycontain.kernel.limits import Limits
 from pycontain.kernel.load import LoadAverage
 from pycontain.kernel.task import Process, Task
-from pycontain.kernel.unix import UnixSockets
+from pycontain.kernel.unix import STRANGER, UnixSockets
 from pycontain.kernel.usage import Usage
 from pycontain.kernel.vfs.devfs import PTY_SLAVE_MAJOR, DevPts
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
@@ -79,7 +79,7 @@ class Container:
         self.paused = False
         self.rebooted = 0  # the signal that reboot(2) ends it with
         self._zombies: dict[int, tuple[Process, bytes]] = {}
-        self._buried: dict[int, int] = {}
+        self._buried: dict[int, tuple[int, int]] = {}
         self.limits = Limits(self, {})
         self.usage = Usage(self)
         self.load = LoadAverage(self)
@@ -121,8 +121,16 @@ class Container:
         process = self.processes.get(pid)
         if process is not None:
             return self.inside(pid), process.credentials.uid
-        uid = self._buried.get(pid)
-        return (0, 0) if uid is None else (self.inside(pid), uid)
+        buried = self._buried.get(pid)
+        return (0, 0) if buried is None else (self.inside(pid), buried[0])
+
+    def owner(self, pid: int) -> tuple[int, int, int]:
+        """Number, real user and group of a process, as SCM_CREDENTIALS tells them; nobody's for one that is not here."""
+        process = self.processes.get(pid)
+        if process is not None:
+            return self.inside(pid), process.credentials.uid, process.credentials.gid
+        buried = self._buried.get(pid)
+        return STRANGER if buried is None else (self.inside(pid), *buried)
 
     def inside(self, pid: int) -> int:
         """A host process or thread number as the container knows it."""
@@ -149,7 +157,7 @@ class Container:
     def bury(self, process: Process) -> None:
         """A process has ended. It is still there for its parent to wait for: until then it can be named."""
         self.processes.pop(process.pid, None)
-        self._buried[process.pid] = process.credentials.uid
+        self._buried[process.pid] = process.credentials.uid, process.credentials.gid
         if len(self._buried) > MOST_BURIED:
             del self._buried[next(iter(self._buried))]
         if len(self._zombies) > 256:

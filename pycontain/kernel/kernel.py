@@ -11,9 +11,10 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pycontain.kernel import log, table
+from pycontain.kernel.calls import passcred
 from pycontain.kernel.cgroup import Delegation
 from pycontain.kernel.container import Container
 from pycontain.kernel.credentials import Credentials
@@ -188,6 +189,10 @@ class Kernel:
                 pass  # the file has gone meanwhile
             except Exception as error:  # a bug: without the fast path everything works
                 self.failed(task, "fast path", error)
+
+    def message(self, task: Task, name: str, args: Sequence[int]) -> int | Callable[[int], int | None] | None:
+        """See platforms.base.Listener."""
+        return passcred.message(task, name, args)
 
     def sender(self, task: Task, pid: int) -> tuple[int, int]:
         """See platforms.base.Listener."""

@@ -124,6 +124,10 @@ class Listener(Protocol):
     def teach(self, task: Any, missing: Missing | None) -> None:
         """A call of the task has been answered. Tell the fast path what it lacked to do that, and what has changed."""
 
+    def message(self, task: Any, name: str, args: Sequence[int]) -> int | Callable[[int], int | None] | None:
+        """A task that watch() was for is about to make one of sendmsg, sendmmsg, recvmsg and recvmmsg. What shall come
+        of it instead; or what to do with the result before the task sees it; or None."""
+
     def sender(self, task: Any, pid: int) -> tuple[int, int]:
         """Number and real user of a process as a task's container knows them; (0, 0) for one that is not in it."""
 
@@ -247,6 +251,10 @@ class Platform(Protocol):
     def carry_out(self, task: Any, then: Callable[[int], int | None]) -> Any:
         """The host carries the call out; it must not wait there. `then` gets the result while the task stands where
         the call returns, and may give another. Returns DEFERRED; the call may have been deferred before."""
+
+    def watch(self, task: Any) -> Any:
+        """The host carries the call out, and from then on Listener.message is told of the messages of the task's process
+        and of its children to come, where that can be done. Returns what the function shall return."""
 
     def take_fd(self, task: Any, fd: int) -> int:
         """Our own descriptor of what the task has there now. Raises Again where the host does not let us have it, so

@@ -22,6 +22,6 @@ DIFFERENCES: dict[str, str] = {
     "sessions/terminal_by_its_general_name": "/dev/tty gives a descriptor of the terminal itself",
     "signals/code_of_a_group_signal": "the kernel sends it and can name another sender by sigqueue(3) only, which shows in a siginfo that is awaited, not delivered",
     "signals/which_user_sent": "a siginfo that is awaited, not delivered, comes from the host, which knows processes under its own user",
-    "sockets/credentials_in_messages": "credentials in messages are the host's",
+    "sockets/address_of_a_client_with_a_name": "accept(2) is native and does not know the name that a client has bound; getpeername(2) does",
     "sockets/datagram_pair_ends": "a datagram pair is a SOCK_SEQPACKET pair",
 }

@@ -41,6 +41,12 @@ def header(task: Task, address: int) -> Header:
     return Header(*MSGHDR.unpack(data))
 
 
+def sent(task: Task, address: int) -> int:
+    """What a struct mmsghdr tells of how much was sent or received."""
+    (size,) = struct.unpack("<I", task.read(address + MSGHDR.size, 4))
+    return int(size)
+
+
 def parts(task: Task, head: Header) -> list[tuple[int, int]]:
     """Address and size of each part. Raises EMSGSIZE, EFAULT."""
     if head.pieces > MOST_PARTS:

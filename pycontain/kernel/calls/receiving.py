@@ -49,7 +49,7 @@ def sys_recvmsg(task: Task, a: tuple[int, ...]) -> Any:
     pieces = msghdr.parts(task, head)
 
     def then(result: int) -> None:
-        _finish(task, relay, a[2], result, a[1], head, pieces)
+        finish(task, relay, a[2], result, a[1], head, pieces)
 
     return _receive(task, signed(a[0]), found, a[2], then)
 
@@ -70,13 +70,13 @@ def sys_recvmmsg(task: Task, a: tuple[int, ...]) -> Any:
 
     def then(result: int) -> None:
         for number in range(result):
-            (size,) = struct.unpack("<I", task.read(at[number] + msghdr.MSGHDR.size, 4))
-            _finish(task, relay, flags, size, at[number], heads[number], pieces[number])
+            size = msghdr.sent(task, at[number])
+            finish(task, relay, flags, size, at[number], heads[number], pieces[number])
 
     return _receive(task, signed(a[0]), found, flags, then)
 
 
-def _finish(
+def finish(
     task: Task, relay: Relay, flags: int, result: int, address: int, head: msghdr.Header, pieces: list[tuple[int, int]]
 ) -> None:
     """Tell who has sent what a recvmsg has received."""

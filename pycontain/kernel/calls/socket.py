@@ -13,7 +13,7 @@ from typing import Any
 
 from pycontain.kernel.abi import O_CLOEXEC, O_NONBLOCK, signed
 from pycontain.kernel.calls import datagram, stream
-from pycontain.kernel.calls.diag import bound_file
+from pycontain.kernel.calls.diag import bound_file, peer_of
 from pycontain.kernel.calls.msghdr import sockaddr
 from pycontain.kernel.calls.port import bind_port
 from pycontain.kernel.calls.unixsocket import address_of, close_off, remember, unix_socket, who
@@ -147,12 +147,17 @@ def sys_getsockname(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def sys_getpeername(task: Task, a: tuple[int, ...]) -> Any:
-    name = unix_socket(task, signed(a[0]))
+    fd = signed(a[0])
+    name = unix_socket(task, fd)
     if name is None:
         return NATIVE
     if name.peer is None:
         fail(errno.ENOTCONN)
-    return _put_address(task, name.peer or None, a[1], a[2])
+    peer = name.peer
+    if not peer and not name.kind:  # of one that accept(2) made
+        other = task.process.container.sockets.find(peer_of(task.host_stat(fd).st_ino))
+        peer = other.bound or b"" if other is not None else b""
+    return _put_address(task, peer or None, a[1], a[2])
 
 
 def _put_address(task: Task, path: bytes | None, address: int, length: int) -> int:

@@ -13,6 +13,7 @@ import struct
 from typing import Any
 
 from pycontain.kernel.abi import signed
+from pycontain.kernel.calls import passcred
 from pycontain.kernel.calls.diag import peer_of
 from pycontain.kernel.calls.unixsocket import unix_socket
 from pycontain.kernel.task import Task
@@ -67,6 +68,10 @@ def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
             others = tuple(kept for kept in name.options if kept[0] != signed(a[2]))
             if container.sockets.find(ino) is name:
                 container.sockets.add(ino, name._replace(options=(*others, (signed(a[2]), value))))
+            if signed(a[2]) == socket.SO_PASSCRED and any(value):
+                return passcred.asked(task, fd)
+        elif name is not None and signed(a[2]) == socket.SO_PASSCRED:
+            return passcred.asked(task, fd)
     return NATIVE
 
 
@@ -77,6 +82,12 @@ def _peer(task: Task, fd: int, name: Name) -> Credentials:
         return NOBODY
     if name.other is not None:
         return name.other
-    container = task.process.container
-    other = container.sockets.find(peer_of(task.host_stat(fd).st_ino))
-    return STRANGER if other is None else other.who
+    if name.kind == socket.SOCK_DGRAM:
+        return NOBODY
+    sockets = task.process.container.sockets
+    ino = task.host_stat(fd).st_ino
+    other = sockets.find(peer_of(ino))
+    if other is None:
+        return STRANGER
+    sockets.add(ino, name._replace(other=other.who))  # it may have gone when the next one asks
+    return other.who

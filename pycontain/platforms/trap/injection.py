@@ -118,13 +118,16 @@ class Injection:
                 words.append(at)
                 at += _room(argument)
             else:
-                words.append(argument & stub.WORD)
+                words.append(argument)
+        self._make(traced, name, words)
+
+    def _make(self, traced: Traced, name: str, words: Sequence[int]) -> None:
         registers = list(self._registers)
         registers[arch.PROGRAM_COUNTER] -= arch.SYSCALL_INSTRUCTION_SIZE
         registers[arch.RESULT] = arch.NUMBERS[name]
         registers[arch.CALL_NUMBER] = stub.WORD  # no restart logic for the call that was answered
         for register, word in zip(arch.ARGUMENTS, words, strict=False):
-            registers[register] = word
+            registers[register] = word & stub.WORD
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         host.ptrace(host.PTRACE_SYSCALL, traced.tid)
 

@@ -46,6 +46,7 @@ from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.placement import Placement
 from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
 from pycontain.platforms.trap.traced import Memories, Memory, Traced
+from pycontain.platforms.trap.watching import LOOK, PATIENCE, Watching, second_filter, threads_of
 
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
@@ -97,6 +98,8 @@ class TrapPlatform:
             self._names[number] = name
             self._functions[number] = functions.get(name)
         self._changing = {arch.NUMBERS[name] for name in CHANGING if name in arch.NUMBERS}
+        self._functions[arch.NUMBERS["seccomp"]] = self._install
+        self._second_filter = second_filter()
         self._signals = SignalStops(_numbered(counting_rules), kernel.sender, self.fast)
         self._settling = False
         self._more_events = False
@@ -382,6 +385,88 @@ class TrapPlatform:
         self._send(traced.listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
         return DEFERRED
 
+    def watch(self, task: Any) -> Any:
+        traced = self._tasks[task.tid]
+        if traced.watched or traced.injection is not None or traced.watching is not None:
+            return NATIVE
+        tasks = self._tasks.values()
+        others = threads_of(traced, tasks)
+        memories = {t.memory: t for t in tasks if t.memory is not traced.memory and t.listener == traced.listener}
+        neighbours = list(memories.values())
+        watching = Watching(self._second_filter, others, neighbours, lambda: self._watched(traced, watching, others))
+        for other in others:
+            if other.watching or other.injection or other.pending or other.holding:
+                return NATIVE  # another time
+        for other in others:
+            other.watching = watching
+            host.ptrace(host.PTRACE_INTERRUPT, other.tid)
+        self._gather(traced, watching, others, time.monotonic() + PATIENCE)
+        return DEFERRED
+
+    def _gather(self, traced: Traced, watching: Watching, others: list[Traced], deadline: float) -> None:
+        """When all other threads have stopped, it begins."""
+        if not traced.call or self._tasks.get(traced.tid) is not traced:
+            self._watched(traced, watching, others)
+            return
+        for other in list(watching.others):
+            if self._tasks.get(other.tid) is not other:
+                watching.others.discard(other)
+        if watching.others and time.monotonic() < deadline:
+            self.kernel.later(LOOK, lambda: self._gather(traced, watching, others, deadline))
+            return
+        if watching.others or set(threads_of(traced, self._tasks.values())) - set(others):
+            self._watched(traced, watching, others)
+        else:
+            traced.injection = watching
+            host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
+        call, traced.call = traced.call, 0
+        self._send(traced.listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
+
+    def _watched(self, traced: Traced, watching: Watching, others: list[Traced]) -> None:
+        """It is over: the other threads go on."""
+        for each in (traced, *others):
+            each.watched = each.watched or watching.worked
+        for other in others:
+            other.watching = None
+            if other not in watching.others and self._tasks.get(other.tid) is other:
+                if other.holding:
+                    other.held = True
+                else:
+                    try:
+                        other.go_on()
+                    except ProcessLookupError:
+                        pass
+
+    def _install(self, task: Any, args: tuple[int, ...]) -> Any:
+        """seccomp(2), which is refused to programs."""
+        watching = self._tasks[task.tid].injection
+        if isinstance(watching, Watching) and watching.installing:
+            return NATIVE
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def _message(self, traced: Traced) -> None:
+        """A task with the second filter stands before a call that sends or receives."""
+        if traced.injection is not None:
+            host.ptrace(host.PTRACE_SYSCALL, traced.tid)
+            return
+        registers = list(arch.REGISTERS.unpack(host.get_registers(traced.tid)))
+        name = self._names[registers[arch.CALL_NUMBER]]
+        try:
+            told = self.kernel.message(traced.task, name, [registers[r] for r in arch.ARGUMENTS])
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            told = -(error.errno or errno.EIO)
+        if callable(told):
+            traced.then = told
+            host.ptrace(host.PTRACE_SYSCALL, traced.tid)
+            return
+        if told is not None:
+            registers[arch.CALL_NUMBER] = (1 << 64) - 1  # no call
+            registers[arch.RESULT] = told & (1 << 64) - 1
+            host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
+        traced.go_on()
+
     def take_fd(self, task: Any, fd: int) -> int:
         traced = self._tasks[task.tid]
         if not self.takes_fds:
@@ -583,8 +668,16 @@ class TrapPlatform:
             self._early.add(tid)  # a child; it waits until its parent's event tells whose
             return
         pending = traced.pending
-        if traced.then is not None and event == host.EVENT_STOP and signum not in STOP_SIGNALS:
-            traced.returned()
+        if event == host.EVENT_SECCOMP:
+            self._message(traced)
+            return
+        if traced.then is not None:
+            if event == 0 and signum == host.SYSCALL_STOP:
+                traced.returned()
+                traced.go_on()
+                return
+            if event == host.EVENT_STOP and signum not in STOP_SIGNALS:
+                traced.returned()
         if event == 0:
             self._placement.stopped(traced)
             if traced.injection is not None:
@@ -622,6 +715,8 @@ class TrapPlatform:
                 self.kernel.later(pause, functools.partial(self._exec_again, traced, pending))
             else:
                 traced.go_on()
+        elif event == host.EVENT_STOP and traced.watching is not None:
+            traced.watching.others.discard(traced)
         elif event == host.EVENT_STOP and traced.injection is not None:
             traced.injection.begin(traced)
         elif event == host.EVENT_STOP and traced.holding:
@@ -646,6 +741,7 @@ class TrapPlatform:
         new.task = self.kernel.forked(traced.task, child, thread)
         new.task.io = new
         new.holding = traced.holding
+        new.watched = traced.watched
         self._tasks[child] = new
         self._placement.forked(new, traced)
         if self._early.take(child):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycontain.platforms.trap.fastpath import FastPath
     from pycontain.platforms.trap.handover import Handover
     from pycontain.platforms.trap.injection import Injection
+    from pycontain.platforms.trap.watching import Watching
 
 FIRST_COUNTED = 32  # signal: those below are pending or not, however often they are sent (signal(7))
 OPEN_MEMORIES = 256  # descriptors of /proc/PID/mem that are kept open
@@ -87,6 +88,8 @@ class Traced:
         "task",
         "then",
         "tid",
+        "watched",
+        "watching",
     )
 
     def __init__(self, tid: int, listener: int, memory: Memory, task: Any) -> None:
@@ -107,6 +110,9 @@ class Traced:
         self.injection: Injection | None = None
         self.handover: Handover | None = None
         self.then: Callable[[int], int | None] | None = None  # see Platform.carry_out
+        # see watching.py
+        self.watched = False  # it has the second filter
+        self.watching: Watching | None = None  # of another thread, for which it has to stop
         self.holding = False  # it shall not run
         self.held = False  # it stands in the stop that keeps it
         self.interrupted = False  # we answered -ERESTARTSYS on purpose, or it waits in the host: that decides

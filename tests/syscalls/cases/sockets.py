@@ -61,6 +61,26 @@ def by_path() -> None:
 
 
 @case
+def a_client_with_a_name() -> None:
+    server = listener("sock")
+    for name in ("client", "\0client"):
+        client = socket.socket(UNIX)
+        client.bind(name)
+        client.connect("sock")
+        peer, _ = server.accept()
+        print(client.getsockname(), client.getpeername(), peer.getsockname(), peer.getpeername())
+
+
+@case
+def address_of_a_client_with_a_name() -> None:
+    server = listener("sock")
+    client = socket.socket(UNIX)
+    client.bind("client")
+    client.connect("sock")
+    print(server.accept()[1])
+
+
+@case
 def bind_errors() -> None:
     put("file")
     os.mkdir("d")
