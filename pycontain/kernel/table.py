@@ -186,7 +186,7 @@ _REFUSED = {
         errno.ENOSYS,
         "its flags are in memory, where a filter cannot see them; libc falls back to clone",
     ),
-    "seccomp": (errno.EINVAL, "a second filter could stop the kernel's own calls"),
+    "seccomp": (errno.EINVAL, "a filter of a program could stop the kernel's own calls"),
     "setns": (errno.EPERM, "no namespaces inside a container, as under Docker's default profile"),
     "pivot_root": (errno.EPERM, "the container's root stays where it is"),
     "mount_setattr": (errno.ENOSYS, "not there yet; programs fall back to mount"),
@@ -251,7 +251,7 @@ _REFUSED = {
 }
 
 _NAMELESS = "a peer without a name has one that means nothing where the host forbids pidfd_getfd"
-_CREDENTIALS = "credentials (SCM_CREDENTIALS) of connected unix sockets are the host's"
+_CREDENTIALS = "credentials (SCM_CREDENTIALS): of connected sockets the sender's real ones, and the host's where neither process nor a parent has set SO_PASSCRED"
 _DUPLICATE = "of a unix datagram socket that dup(2) or SCM_RIGHTS has given another number"
 _SENT = f"{_DUPLICATE} the address is not seen; descriptors go to its peer only where the host refuses pidfd_getfd; {_CREDENTIALS}"
 _RECEIVED = f"{_DUPLICATE} senders are not told; {_CREDENTIALS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
 from test_containment_races import Listeners
 from worlds import World
 
@@ -29,6 +30,17 @@ def test_datagrams(world: World) -> None:
         assert text.endswith("end\n")
         assert "changing addresses True True" in text
         assert host.heard == []
+    assert world.failures() == "none", f"{world.failures()}\n{world.log()}"
+
+
+@pytest.mark.usefixtures("compiler")
+def test_filter_that_the_kernel_has_installed(world: World) -> None:
+    """Who might share the memory is stopped while it is installed."""
+    program = world.compiled("watched")
+    for kind in ("threads", "processes"):
+        text = world.run(program, kind, "40")
+        assert text.endswith("end\n")
+        assert int(text.split("installed ")[1].split()[0]) > 20, text
     assert world.failures() == "none", f"{world.failures()}\n{world.log()}"
 
 

@@ -46,7 +46,7 @@ from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.placement import Placement
 from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
 from pycontain.platforms.trap.traced import Memories, Memory, Traced
-from pycontain.platforms.trap.watching import LOOK, PATIENCE, Watching, second_filter, threads_of
+from pycontain.platforms.trap.watching import LOOK, MOST, PATIENCE, Watching, second_filter, sharers
 
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
@@ -389,32 +389,33 @@ class TrapPlatform:
         traced = self._tasks[task.tid]
         if traced.watched or traced.injection is not None or traced.watching is not None:
             return NATIVE
-        tasks = self._tasks.values()
-        others = threads_of(traced, tasks)
-        memories = {t.memory: t for t in tasks if t.memory is not traced.memory and t.listener == traced.listener}
-        neighbours = list(memories.values())
-        watching = Watching(self._second_filter, others, neighbours, lambda: self._watched(traced, watching, others))
+        others = sharers(traced, self._tasks.values())
+        if others is None or len(others) > MOST:
+            return NATIVE
         for other in others:
             if other.watching or other.injection or other.pending or other.holding:
                 return NATIVE  # another time
+        watching = Watching(self._second_filter, others, lambda: self._watched(traced, watching, others))
         for other in others:
             other.watching = watching
-            host.ptrace(host.PTRACE_INTERRUPT, other.tid)
+            try:
+                host.ptrace(host.PTRACE_INTERRUPT, other.tid)
+            except ProcessLookupError:
+                pass  # about to be reaped
         self._gather(traced, watching, others, time.monotonic() + PATIENCE)
         return DEFERRED
 
-    def _gather(self, traced: Traced, watching: Watching, others: list[Traced], deadline: float) -> None:
-        """When all other threads have stopped, it begins."""
+    def _gather(self, traced: Traced, watching: Watching, others: set[Traced], deadline: float) -> None:
+        """When all others have stopped, it begins."""
         if not traced.call or self._tasks.get(traced.tid) is not traced:
             self._watched(traced, watching, others)
             return
-        for other in list(watching.others):
-            if self._tasks.get(other.tid) is not other:
-                watching.others.discard(other)
+        watching.others = {other for other in watching.others if self._tasks.get(other.tid) is other}
         if watching.others and time.monotonic() < deadline:
             self.kernel.later(LOOK, lambda: self._gather(traced, watching, others, deadline))
             return
-        if watching.others or set(threads_of(traced, self._tasks.values())) - set(others):
+        now = sharers(traced, self._tasks.values())
+        if watching.others or now is None or now - others:
             self._watched(traced, watching, others)
         else:
             traced.injection = watching
@@ -422,12 +423,13 @@ class TrapPlatform:
         call, traced.call = traced.call, 0
         self._send(traced.listener, call, 0, host.USER_NOTIF_FLAG_CONTINUE)
 
-    def _watched(self, traced: Traced, watching: Watching, others: list[Traced]) -> None:
-        """It is over: the other threads go on."""
-        for each in (traced, *others):
-            each.watched = each.watched or watching.worked
+    def _watched(self, traced: Traced, watching: Watching, others: set[Traced]) -> None:
+        """It is over: the others go on, and threads have the filter, too."""
+        traced.watched |= watching.worked
         for other in others:
             other.watching = None
+            if other.memory is traced.memory:
+                other.watched |= watching.worked
             if other not in watching.others and self._tasks.get(other.tid) is other:
                 if other.holding:
                     other.held = True

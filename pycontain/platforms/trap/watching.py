@@ -7,15 +7,14 @@ it.
 
 A filter that a program had written itself could make calls of others fail: of a setuid program that gives up its rights,
 say. So nobody may be able to change it between our writing it and the host's reading it. It stands in a page of its own,
-mapped for it; all other threads of the process are stopped meanwhile; and nobody else may share its memory
-(clone(CLONE_VM)), or nothing comes of it.
+mapped for it, and meanwhile all tasks are stopped that might share the memory: threads, and processes made by
+clone(CLONE_VM), which are not told apart from forked ones. If one does not stop, nothing comes of it.
 """
 
 from __future__ import annotations
 
-import os
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from pycontain.platforms.trap import host
@@ -31,7 +30,8 @@ PAGE = 4096
 PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS = 3, 0x22
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 SOCK_FPROG = struct.Struct("<HxxxxxxQ")
-PATIENCE = 0.05  # seconds in which the other threads must have stopped
+PATIENCE = 0.05  # seconds in which the other tasks must have stopped
+MOST = 256  # of them
 LOOK = 0.001  # seconds between looks whether they have
 
 
@@ -41,17 +41,14 @@ def second_filter() -> bytes:
 
 
 class Watching(Injection):
-    """The way there. others: the threads of the process that must have stopped first. neighbours: processes that
-    might share its memory. installing: the next seccomp(2) of the task is ours."""
+    """The way there. others: the tasks that must have stopped first. installing: the next seccomp(2) of the task is
+    ours."""
 
-    __slots__ = ("_address", "_done", "_neighbours", "_program", "_stage", "installing", "others", "worked")
+    __slots__ = ("_address", "_done", "_program", "_stage", "installing", "others", "worked")
 
-    def __init__(
-        self, program: bytes, others: Iterable[Traced], neighbours: Sequence[Traced], done: Callable[[], None]
-    ) -> None:
+    def __init__(self, program: bytes, others: Iterable[Traced], done: Callable[[], None]) -> None:
         super().__init__([])
         self._program = program
-        self._neighbours = neighbours
         self._done = done
         self._stage = 0
         self._address = 0
@@ -70,12 +67,11 @@ class Watching(Injection):
             return
         if stage == 1 and result < 1 << 63:
             self._address = result
-            if not self._shared(traced):
-                program = SOCK_FPROG.pack(len(self._program) // 8, result + SOCK_FPROG.size) + self._program
-                traced.write(result, program)
-                self.installing = True
-                self._make(traced, "seccomp", (SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, result))
-                return
+            program = SOCK_FPROG.pack(len(self._program) // 8, result + SOCK_FPROG.size) + self._program
+            traced.write(result, program)
+            self.installing = True
+            self._make(traced, "seccomp", (SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, result))
+            return
         if self.installing:
             self.installing = False
             self.worked = result == 0
@@ -85,22 +81,29 @@ class Watching(Injection):
         else:
             self._end(traced)
 
-    def _shared(self, traced: Traced) -> bool:
-        """Does another process see what we write there?"""
-        token = os.urandom(16)
-        traced.write(self._address, token)
-        for other in self._neighbours:
-            try:
-                if other.read(self._address, len(token)) == token:
-                    return True
-            except OSError:
-                continue  # it has nothing there, or has gone
-        return False
-
     def _end(self, traced: Traced) -> None:
         super()._end(traced)
         self._done()
 
 
-def threads_of(traced: Traced, tasks: Collection[Traced]) -> list[Traced]:
-    return [other for other in tasks if other.memory is traced.memory and other is not traced]
+def sharers(traced: Traced, tasks: Collection[Traced]) -> set[Traced] | None:
+    """All other tasks that may have the same memory: threads, and processes whose stack started at the same place when
+    they, or who forked them, executed a program. None if the host does not tell."""
+    start = _start_of_stack(traced)
+    if not start:
+        return None
+    same = {traced.memory: True}
+    for other in tasks:
+        if other.memory not in same and other.listener == traced.listener:
+            same[other.memory] = _start_of_stack(other) in (start, 0)
+    return {other for other in tasks if other is not traced and same.get(other.memory)}
+
+
+def _start_of_stack(traced: Traced) -> int:
+    """A number that belongs to a task's memory; 0 if it has none any more, or the host does not tell (proc(5))."""
+    try:
+        with open(f"/proc/{traced.tid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    return int(text[text.rindex(b")") + 2 :].split()[25])
