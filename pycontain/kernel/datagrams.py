@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MOST = 1024  # of one container: each costs the kernel a descriptor
 LARGEST = 1 << 18  # bytes of a message; the host's default limit is 212,992
 MOST_DESCRIPTORS = 253  # SCM_MAX_FD
-MOST_HELD = 1024  # descriptors in messages of a container that wait for room
 AT_ONCE = 64  # messages of one socket before others have their turn
 RETRY = 0.005  # seconds until a full queue is tried again
 SIZES = 1024  # of messages, whose cost in a queue is remembered
@@ -103,6 +102,13 @@ class Relay:
             self._settle()
         if self.readers:
             self.readers.popleft()()
+
+    @property
+    def room(self) -> bool:
+        """Is there some for another message? As the host has it: as long as there are fewer bytes than there may be."""
+        left = array("i", [0])
+        fcntl.ioctl(self.end, termios.TIOCOUTQ, left)
+        return left[0] < self.end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
     @property
     def waiting(self) -> int:
@@ -194,7 +200,6 @@ class Datagrams:
         self._costs = Costs()
         self._relays: dict[int, Relay] = {}
         self._bound: dict[Key, Relay] = {}
-        self.held = 0  # descriptors in messages that are being sent
 
     def add(self, end: socket.socket, ino: int, who: Credentials) -> Relay:
         """Raises ENFILE if the container has too many."""

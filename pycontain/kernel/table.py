@@ -250,10 +250,10 @@ _REFUSED = {
     "nfsservctl": (errno.ENOSYS, "obsolete"),
 }
 
-_NAMELESS = "a peer without a name has one that means nothing where the host forbids pidfd_getfd"
+_NAMELESS = "a client that has bound itself comes without its name, which getpeername tells"
 _CREDENTIALS = "credentials (SCM_CREDENTIALS): of connected sockets the sender's real ones, and the host's where neither process nor a parent has set SO_PASSCRED"
 _DUPLICATE = "of a unix datagram socket that dup(2) or SCM_RIGHTS has given another number"
-_SENT = f"{_DUPLICATE} the address is not seen; descriptors go to its peer only where the host refuses pidfd_getfd; {_CREDENTIALS}"
+_SENT = f"{_DUPLICATE} the address is not seen; {_CREDENTIALS}"
 _RECEIVED = f"{_DUPLICATE} senders are not told; {_CREDENTIALS}"
 _AWAITED = "the user in siginfo is the host's"
 _PARTIAL = {
@@ -264,6 +264,8 @@ _PARTIAL = {
     "renameat2": "RENAME_WHITEOUT answers EINVAL, as on overlayfs",
     "io_setup": "all containers together get half of the host's requests (fs.aio-max-nr)",
     "socket": "AF_UNIX, AF_INET, AF_INET6 and NETLINK_ROUTE; no raw sockets; a unix datagram socket has a number of 960 and above",
+    "connect": "of a unix datagram socket what has not been read is lost where the host refuses pidfd_getfd",
+    "setsockopt": "no SO_PASSPIDFD for unix datagram sockets",
     "accept": _NAMELESS,
     "accept4": _NAMELESS,
     "sendmsg": _SENT,

@@ -99,15 +99,7 @@ class Sender(NamedTuple):
     value: int = 0  # si_value, of sigqueue(3)
 
 
-class Pointing(NamedTuple):
-    """Bytes in which the words of 8 bytes at these offsets are addresses, relative to where the bytes are."""
-
-    data: bytes
-    offsets: tuple[int, ...]
-
-
-# name and arguments; bytes stand for their address
-Call = tuple[str, tuple[int | bytes | Pointing, ...]]
+Call = tuple[str, tuple[int | bytes, ...]]  # name and arguments; bytes stand for their address
 
 
 class Listener(Protocol):
@@ -255,6 +247,10 @@ class Platform(Protocol):
     def watch(self, task: Any) -> Any:
         """The host carries the call out, and from then on Listener.message is told of the messages of the task's process
         and of its children to come, where that can be done. Returns what the function shall return."""
+
+    def fetch_fds(self, task: Any, numbers: Sequence[int], then: Callable[[list[int]], int]) -> Any:
+        """Our own descriptors of what the task has there, by whatever way the host leaves: `then` gets them, which it
+        closes, and gives the call's result. It cannot make the call wait. Returns what the function shall return."""
 
     def take_fd(self, task: Any, fd: int) -> int:
         """Our own descriptor of what the task has there now. Raises Again where the host does not let us have it, so

@@ -8,7 +8,7 @@ import socket
 from typing import NamedTuple
 
 from pycontain.kernel.abi import AT_FDCWD, S_IFMT, S_IFSOCK
-from pycontain.kernel.calls.unixsocket import address_of, close_off, option, place_of, replace, who
+from pycontain.kernel.calls.unixsocket import address_of, option, place_of, replace, who
 from pycontain.kernel.datagrams import LARGEST, Message, Relay, may_send
 from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Key, Name
@@ -192,7 +192,6 @@ def _move_unread(task: Task, fd: int, old: Relay, new: Relay) -> None:
 def _pair(task: Task) -> tuple[socket.socket, Relay]:
     made, kept = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        close_off(task, made)
         ino = os.fstat(made.fileno()).st_ino
         relay = task.process.container.datagrams.add(kept, ino, who(task))
     except BaseException:

@@ -13,7 +13,6 @@ from pycontain.kernel.credentials import CAP_NET_BIND_SERVICE
 from pycontain.kernel.task import Task
 from pycontain.kernel.vfs.filesystem import fail
 from pycontain.kernel.vfs.proctext import host_text
-from pycontain.platforms.base import NATIVE
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 PRIVILEGED_PORTS = 1024
@@ -21,8 +20,8 @@ MOST = 128  # bytes of an address
 
 
 def bind_port(task: Task, fd: int, address: int, size: int) -> Any:
-    """bind(2) of a socket that is not a unix one. Carried out here, on a descriptor that has been looked at, where the
-    host lets us have it: then no unix socket can get a name of the host, whatever another thread puts in its place.
+    """bind(2) of a socket that is not a unix one. Carried out here, on a descriptor that has been looked at: so no unix
+    socket can get a name of the host, whatever another thread puts in its place.
 
     Programs have no privilege on the host: ports below 1024 the kernel lends, where it may bind them, to those who
     have the right in the container.
@@ -33,15 +32,17 @@ def bind_port(task: Task, fd: int, address: int, size: int) -> Any:
     data = task.read(address, size) if size else b""
     low = len(data) >= 4 and struct.unpack_from("<H", data)[0] in INTERNET
     low = low and 0 < struct.unpack_from(">H", data, 2)[0] < PRIVILEGED_PORTS and host_binds_ports()
-    if not platform.takes_fds:
-        return NATIVE
     if low and not task.credentials.has(CAP_NET_BIND_SERVICE):
         fail(errno.EACCES)
-    with socket.socket(fileno=platform.take_fd(task, fd)) as taken:
-        if taken.family == socket.AF_UNIX:
-            fail(errno.EINVAL)  # another thread was quicker
-        libc.bind(taken.fileno(), data)
-    return 0
+
+    def bind(fds: list[int]) -> int:
+        with socket.socket(fileno=fds[0]) as taken:
+            if taken.family == socket.AF_UNIX:
+                fail(errno.EINVAL)  # another thread was quicker
+            libc.bind(taken.fileno(), data)
+        return 0
+
+    return platform.fetch_fds(task, [fd], bind)
 
 
 @functools.cache

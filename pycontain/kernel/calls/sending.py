@@ -18,7 +18,7 @@ from pycontain.kernel.calls import msghdr
 from pycontain.kernel.calls.datagram import Socket, disconnected, find, named, target
 from pycontain.kernel.calls.unixsocket import address_of, flags_of, timeout, unix_socket, wait
 from pycontain.kernel.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
-from pycontain.kernel.datagrams import LARGEST, MOST_DESCRIPTORS, MOST_HELD, Message, Relay
+from pycontain.kernel.datagrams import LARGEST, MOST_DESCRIPTORS, Message, Relay
 from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Credentials
 from pycontain.kernel.vfs.filesystem import fail
@@ -27,13 +27,14 @@ from pycontain.platforms.base import BLOCKING
 MSG_OOB, MSG_DONTWAIT = 1, 0x40
 SENDING = (21, 67)  # SO_SNDTIMEO
 SCM_RIGHTS, SCM_CREDENTIALS = 1, 2
+ERESTARTNOINTR = 513
 
 
 class Letter(NamedTuple):
-    """A message and whom it is for; None: the peer."""
+    """A message and whom it is for; path None: the peer. numbers: of the task's descriptors that go with it."""
 
     data: bytes
-    descriptors: list[int]
+    numbers: list[int]
     who: Credentials
     path: bytes | None
 
@@ -77,22 +78,20 @@ def sys_sendmmsg(task: Task, a: tuple[int, ...]) -> Any:
     if found is None:
         return BLOCKING
     letters: list[Letter] = []
-    try:
-        for number in range(min(a[2] & 0xFFFFFFFF, msghdr.MOST_PARTS)):
-            try:
-                letter = _letter(task, found, msghdr.header(task, a[1] + number * msghdr.MMSGHDR.size))
-            except OSError:
-                if not letters:
-                    raise
-                break  # the next call tells
-            if letter is None:
-                return BLOCKING
-            letters.append(letter)
-            if sum(len(each.data) for each in letters) > LARGEST or any(each.descriptors for each in letters):
-                break  # as much as we hold of one task at once; the caller goes on from there
-    except BaseException:
-        _close(task, letters)
-        raise
+    for number in range(min(a[2] & 0xFFFFFFFF, msghdr.MOST_PARTS)):
+        try:
+            letter = _letter(task, found, msghdr.header(task, a[1] + number * msghdr.MMSGHDR.size))
+        except OSError:
+            if not letters:
+                raise
+            break  # the next call tells
+        if letter is None:
+            return BLOCKING
+        if letter.numbers and letters:
+            break
+        letters.append(letter)
+        if letter.numbers or sum(len(each.data) for each in letters) > LARGEST:
+            break  # as much as is sent at once; the caller goes on from there
     if not letters:
         return 0
 
@@ -137,24 +136,7 @@ def _letter(task: Task, found: Socket, head: msghdr.Header) -> Letter | None:
             fail(errno.EINVAL)
     if len(numbers) > MOST_DESCRIPTORS:
         fail(errno.EINVAL)
-    platform = task.process.container.kernel.platform
-    if numbers and not platform.takes_fds:
-        if path is None and found.relay is not None and found.relay.peer is not None:
-            return None
-        fail(errno.EOPNOTSUPP)  # the host does not let us have them
-    data = msghdr.gather(task, msghdr.parts(task, head), LARGEST)
-    letter = Letter(data, [], who, path)
-    datagrams = task.process.container.datagrams
-    try:
-        for number in numbers:
-            if datagrams.held >= MOST_HELD:
-                fail(errno.ETOOMANYREFS)
-            letter.descriptors.append(platform.take_fd(task, number))
-            datagrams.held += 1
-    except BaseException:
-        _close(task, [letter])
-        raise
-    return letter
+    return Letter(msghdr.gather(task, msghdr.parts(task, head), LARGEST), numbers, who, path)
 
 
 def allowed(task: Task, pid: int, uid: int, gid: int) -> Credentials:
@@ -171,13 +153,6 @@ def allowed(task: Task, pid: int, uid: int, gid: int) -> Credentials:
     if outside not in container.processes:
         fail(errno.ESRCH)
     return Credentials(outside, uid, gid)
-
-
-def _close(task: Task, letters: list[Letter]) -> None:
-    for letter in letters:
-        while letter.descriptors:
-            os.close(letter.descriptors.pop())
-            task.process.container.datagrams.held -= 1
 
 
 def _send(
@@ -202,7 +177,11 @@ def _send(
             fail(errno.ECONNREFUSED)
         fail(errno.ENOTCONN)
 
-    def one(letter: Letter) -> None:
+    def nowait() -> bool:
+        return bool(flags & MSG_DONTWAIT or flags_of(task, fd) & O_NONBLOCK)
+
+    def ready(letter: Letter) -> None:
+        """Find out where it goes. Raises BlockingIOError."""
         nonlocal goal
         if found.relay is not None and not datagrams.passed_on(found.relay):
             raise BlockingIOError  # what it wrote to its peer before comes first
@@ -210,9 +189,12 @@ def _send(
             goal = aim(letter)
         if found.relay is not None and (found.relay.stopped or found.relay.shut):
             fail(errno.EPIPE)
-        sender = found.relay.address if found.relay is not None else found.name.bound
+
+    def deliver(letter: Letter, descriptors: list[int]) -> None:
+        assert goal is not None
+        address = found.relay.address if found.relay is not None else found.name.bound
         try:
-            datagrams.deliver(found.relay, goal, Message(letter.data, letter.descriptors, sender, letter.who))
+            datagrams.deliver(found.relay, goal, Message(letter.data, descriptors, address, letter.who))
         except ConnectionRefusedError:
             if found.relay is not None and goal is found.relay.peer:
                 datagrams.refuse(found.relay)
@@ -230,31 +212,53 @@ def _send(
         nonlocal done
         try:
             while done < len(letters):
-                one(letters[done])
+                ready(letters[done])
+                deliver(letters[done], [])
                 done += 1
         except BlockingIOError:
             if not done:
                 return False
         except OSError:
             if not done:
-                close()
+                drop()
                 raise
-        close()
+        drop()
         return True
 
-    def close() -> None:
-        drop()
-        _close(task, letters)
+    # with descriptors: they are fetched when there is room
 
-    try:
-        if flags & MSG_OOB:
-            fail(errno.EOPNOTSUPP)
-        found = named(task, found)
-        if attempt():
-            return told(done)
-        if flags & MSG_DONTWAIT or flags_of(task, fd) & O_NONBLOCK:
-            fail(errno.EAGAIN)
-    except BaseException:
-        close()
-        raise
-    return wait(task, attempt, close, lambda: told(done), timeout(found.name, SENDING))
+    def room() -> bool:
+        try:
+            ready(letters[0])
+        except BlockingIOError:
+            return False
+        except OSError:
+            drop()
+            raise
+        return not isinstance(goal, Relay) or goal.room
+
+    def hand_over(descriptors: list[int]) -> int:
+        try:
+            ready(letters[0])
+            deliver(letters[0], descriptors)
+        except BlockingIOError:
+            return -errno.EAGAIN if nowait() else -ERESTARTNOINTR  # somebody else was quicker
+        finally:
+            drop()
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return told(1)
+
+    def fetch() -> Any:
+        return task.process.container.kernel.platform.fetch_fds(task, letters[0].numbers, hand_over)
+
+    first, then = (room, fetch) if letters[0].numbers else (attempt, lambda: told(done))
+    if flags & MSG_OOB:
+        fail(errno.EOPNOTSUPP)
+    found = named(task, found)
+    if first():
+        return then()
+    if nowait():
+        drop()
+        fail(errno.EAGAIN)
+    return wait(task, first, drop, then, timeout(found.name, SENDING))

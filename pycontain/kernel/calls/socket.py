@@ -16,7 +16,7 @@ from pycontain.kernel.calls import datagram, stream
 from pycontain.kernel.calls.diag import bound_file, peer_of
 from pycontain.kernel.calls.msghdr import sockaddr
 from pycontain.kernel.calls.port import bind_port
-from pycontain.kernel.calls.unixsocket import address_of, close_off, remember, unix_socket, who
+from pycontain.kernel.calls.unixsocket import address_of, remember, unix_socket, who
 from pycontain.kernel.task import Task
 from pycontain.kernel.unix import Name
 from pycontain.kernel.vfs.filesystem import fail
@@ -53,7 +53,7 @@ def sys_socket(task: Task, a: tuple[int, ...]) -> Any:
         return datagram.new(task, shape, not kind & O_NONBLOCK, bool(kind & O_CLOEXEC))
     new, gone = socket.socketpair(socket.AF_UNIX, HOST_KINDS[shape])
     gone.close()
-    fd = close_off(task, new).detach()
+    fd = new.detach()
     try:
         remember(task, fd, Name(shape, who(task)))
         os.set_blocking(fd, not kind & O_NONBLOCK)
@@ -82,7 +82,7 @@ def sys_socketpair(task: Task, a: tuple[int, ...]) -> Any:
     platform = task.process.container.kernel.platform
     numbers = []
     for end in socket.socketpair(socket.AF_UNIX, HOST_KINDS[shape]):
-        close_off(task, end).setblocking(not kind & O_NONBLOCK)
+        end.setblocking(not kind & O_NONBLOCK)
         fd = end.detach()
         remember(task, fd, Name(shape, who(task), peer=b"", other=who(task)))
         numbers.append(platform.put_fd(task, fd, bool(kind & O_CLOEXEC)))

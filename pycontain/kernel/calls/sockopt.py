@@ -24,6 +24,7 @@ from pycontain.platforms.base import NATIVE
 MAX_OPTION = 64  # bytes
 SO_TYPE = 3
 SO_PEERCRED, SO_PEERGROUPS, SO_PEERPIDFD = 17, 59, 77
+SO_PASSPIDFD = 76
 UCRED = struct.Struct("<iII")
 NOBODY = Credentials(0, 0xFFFFFFFF, 0xFFFFFFFF)  # not connected
 
@@ -61,6 +62,8 @@ def sys_setsockopt(task: Task, a: tuple[int, ...]) -> Any:
     fd, size = signed(a[0]), signed(a[4])
     if signed(a[1]) == socket.SOL_SOCKET and 0 < size <= MAX_OPTION:
         name = unix_socket(task, fd)
+        if name is not None and name.kind == socket.SOCK_DGRAM and signed(a[2]) == SO_PASSPIDFD:
+            fail(errno.ENOPROTOOPT)
         if name is not None and (name.peer is None or name.kind == socket.SOCK_DGRAM):
             container = task.process.container
             ino = task.host_stat(fd).st_ino

@@ -10,7 +10,6 @@ from typing import Any
 from pycontain.kernel.abi import AT_FDCWD, O_NONBLOCK, S_IFMT, S_IFSOCK
 from pycontain.kernel.calls.unixsocket import (
     SUN_PATH,
-    close_off,
     flags_of,
     hidden,
     place_of,
@@ -115,7 +114,7 @@ def connect(task: Task, fd: int, name: Name, path: bytes) -> Any:
             address = b"/proc/self/fd/%d" % pin
         if not container.sockets.listens(key):
             fail(errno.ECONNREFUSED)
-        made = close_off(task, socket.socket(socket.AF_UNIX, name.kind))
+        made = socket.socket(socket.AF_UNIX, name.kind)
         made.setblocking(False)  # a listener with a full backlog must not stop the kernel
     except BaseException:
         if pin >= 0:

@@ -6,11 +6,10 @@ bind and connect calls on a fresh socket and puts that in the place of the task'
 
 A check of the task's descriptor alone would not do: while a call to an internet socket is let through, another
 thread can put a unix socket in its place, with an address of the host. So no unix socket that the host would let
-connect or bind ever gets into a container. Each one is, for the host, connected already (a new one to a peer that
-has gone) or listening, and has a name already: connect(2) answers EISCONN or EINVAL and bind(2) EINVAL, whoever
-calls them and however. Sockets that come from accept(2) are like that by themselves. Where no bind(2) is ever let
-through, since the host lets us take the descriptors that it is about (port.py), connected sockets need no name: they
-have none, as programs expect of a peer.
+connect ever gets into a container. Each one is, for the host, connected already (a new one to a peer that has gone) or
+listening: connect(2) answers EISCONN or EINVAL, whoever calls it and however. Sockets that come from accept(2) are like
+that by themselves. And no bind(2) is ever let through: the kernel carries it out, on a descriptor that it has fetched
+and looked at (port.py).
 
 Datagram sockets are pairs whose other end the kernel holds, see kernel/datagrams.py.
 """
@@ -42,20 +41,6 @@ EPOLL_CTL_ADD = 1
 RETRY = 0.005  # seconds between tries to reach a socket whose queue is full
 TIMEVAL = struct.Struct("<qq")
 PROTOCOL = "system.sockprotoname"  # an attribute of every socket; the names of unix ones start with UNIX
-
-
-def close_off(task: Task, new: socket.socket) -> socket.socket:
-    """Give a socket a name that means nothing, so that it cannot be bound again, where that is needed."""
-    if task.process.container.kernel.platform.takes_fds:
-        return new
-    while True:
-        try:
-            new.bind(b"\0" + os.urandom(6).hex().encode())
-            return new
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                new.close()
-                raise
 
 
 def who(task: Task) -> Credentials:
@@ -215,13 +200,12 @@ def wait(
             return
         try:
             over = attempt()
+            value = result() if over else -errno.EAGAIN
         except OSError as error:
             over, value = True, -(error.errno or errno.EIO)
-        else:
-            value = result() if over else -errno.EAGAIN
-            if not over and time.monotonic() > deadline:
-                over = True
-                close()
+        if not over and time.monotonic() > deadline:
+            over = True
+            close()
         if over:
             waiting = False
             kernel.waits.remove(task)

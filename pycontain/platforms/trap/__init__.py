@@ -7,7 +7,7 @@ stub.py      the tiny ELF file that carries out a table of system calls
 launch.py    the first process of a container, started by such a table
 execute.py   execve: the stub becomes the container's program
 platform.py  notifications, process events and memory, as the contract has them
-injection.py calls that a task makes for us; handover.py: by which it gives us a descriptor
+injection.py calls that a task makes for us; fetching.py: by which it gives us descriptors
 placement.py which processor tasks and the kernel run on
 check.py     what this host lacks
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pycontain.platforms.base import Call, Pointing
+from pycontain.platforms.base import Call
 from pycontain.platforms.trap import host, stub
 from pycontain.platforms.trap import x86_64 as arch
 
@@ -25,26 +25,11 @@ MOST = 64  # calls
 ERESTARTNOINTR, ERESTARTSYS = 513, 512
 
 
-WORD = struct.Struct("<Q")
-
-
-def _room(argument: int | bytes | Pointing) -> int:
-    if isinstance(argument, Pointing):
-        argument = argument.data
+def _room(argument: int | bytes) -> int:
     return len(argument) + 15 & ~15 if isinstance(argument, bytes) else 0
 
 
-def _placed(argument: bytes | Pointing, address: int) -> bytes:
-    """The bytes as they are at this address."""
-    if isinstance(argument, bytes):
-        return argument
-    data = bytearray(argument.data)
-    for offset in argument.offsets:
-        WORD.pack_into(data, offset, WORD.unpack_from(data, offset)[0] + address)
-    return bytes(data)
-
-
-def _wrote(traced: Traced, address: int, data: bytes) -> bool:
+def wrote(traced: Traced, address: int, data: bytes) -> bool:
     """False if another thread has taken the stack away."""
     try:
         traced.write(address, data)
@@ -95,7 +80,9 @@ class Injection:
                 self._next(traced)
 
     def _borrow(self, traced: Traced) -> None:
-        size = max(sum(_room(a) for a in arguments) for _, arguments in self._calls)
+        self._borrow_room(traced, max(sum(_room(a) for a in arguments) for _, arguments in self._calls))
+
+    def _borrow_room(self, traced: Traced, size: int) -> None:
         self._place = (self._registers[arch.STACK_POINTER] - RED_ZONE - size) & ~15
         try:
             self._memory = traced.read(self._place, size) if size else b""
@@ -111,8 +98,8 @@ class Injection:
         name, arguments = self._calls.pop(0)
         words, at = [], self._place
         for argument in arguments:
-            if not isinstance(argument, int):
-                if not _wrote(traced, at, _placed(argument, at)):
+            if isinstance(argument, bytes):
+                if not wrote(traced, at, argument):
                     self._end(traced)
                     return
                 words.append(at)
@@ -131,15 +118,20 @@ class Injection:
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         host.ptrace(host.PTRACE_SYSCALL, traced.tid)
 
+    def _told(self, traced: Traced, answer: int) -> int:
+        """What the task gets as its call's result."""
+        if self._result:
+            result: int = arch.REGISTERS.unpack(host.get_registers(traced.tid))[arch.RESULT]
+            return result
+        # a host whose signals end the wait for an answer
+        return -ERESTARTNOINTR if answer == -ERESTARTSYS & stub.WORD else answer
+
     def _end(self, traced: Traced) -> None:
         traced.injection = None
         if self._memory:
-            _wrote(traced, self._place, self._memory)
+            wrote(traced, self._place, self._memory)
         registers = list(self._registers)
-        if self._result:
-            registers[arch.RESULT] = arch.REGISTERS.unpack(host.get_registers(traced.tid))[arch.RESULT]
-        elif registers[arch.RESULT] == -ERESTARTSYS & stub.WORD:
-            registers[arch.RESULT] = -ERESTARTNOINTR & stub.WORD  # a host whose signals end the wait for an answer
+        registers[arch.RESULT] = self._told(traced, registers[arch.RESULT]) & stub.WORD
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         traced.signal_again(self._held)
         if traced.holding:

@@ -13,6 +13,7 @@ import math
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from resource import struct_rusage
@@ -39,12 +40,12 @@ from pycontain.platforms.trap.bpf import NOTIFY, Rule, compile_filter
 from pycontain.platforms.trap.execute import Pending
 from pycontain.platforms.trap.fastpath import FastPath
 from pycontain.platforms.trap.fastpath.native import RECEIVED, SERVED
-from pycontain.platforms.trap.handover import Handover
+from pycontain.platforms.trap.fetching import Fetching
 from pycontain.platforms.trap.injection import Injection
 from pycontain.platforms.trap.launch import Confinement, spawn
 from pycontain.platforms.trap.orphans import EarlyChildren
 from pycontain.platforms.trap.placement import Placement
-from pycontain.platforms.trap.signals import ERESTARTSYS, SignalStops
+from pycontain.platforms.trap.signals import ERESTARTNOINTR, ERESTARTSYS, SignalStops
 from pycontain.platforms.trap.traced import Memories, Memory, Traced
 from pycontain.platforms.trap.watching import LOOK, MOST, PATIENCE, Watching, second_filter, sharers
 
@@ -469,6 +470,28 @@ class TrapPlatform:
             host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         traced.go_on()
 
+    def fetch_fds(self, task: Any, numbers: Sequence[int], then: Callable[[list[int]], int]) -> Any:
+        if self.takes_fds:
+            taken: list[int] = []
+            try:
+                for number in numbers:
+                    taken.append(self.take_fd(task, number))
+            except BaseException:
+                for fd in taken:
+                    os.close(fd)
+                raise
+            return then(taken)
+        traced = self._tasks[task.tid]
+        own, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            number = self.put_fd(task, end.detach(), True)
+        except BaseException:
+            own.close()
+            raise
+        traced.injection = Fetching(own, number, numbers, then)
+        host.ptrace(host.PTRACE_INTERRUPT, traced.tid)
+        return 0
+
     def take_fd(self, task: Any, fd: int) -> int:
         traced = self._tasks[task.tid]
         if not self.takes_fds:
@@ -480,20 +503,22 @@ class TrapPlatform:
             os.close(pidfd)
 
     def _handed_over(self, task: Any, traced: Traced, fd: int) -> int:
-        """A task sends a descriptor through a socket of ours if nothing else gets it here, and makes its call again."""
-        handover, traced.handover = traced.handover, None
-        if handover is not None:
-            if handover.fd == fd:
-                return handover.receive()
-            handover.close()  # of a call that a signal's handler has come in between
-        handover = Handover(fd)
+        """It sends us the descriptor if nothing else gets it here, and makes its call again."""
+        kept, traced.handed = traced.handed, None
+        if kept is not None:
+            number, taken = kept
+            if number == fd:
+                return taken
+            os.close(taken)  # of a call that a signal's handler has come in between
+
+        def keep(fds: list[int]) -> int:
+            traced.handed = fd, fds[0]
+            return -ERESTARTNOINTR
+
         try:
-            theirs = self.put_fd(task, handover.theirs(), True)
-            self.afterwards(task, handover.calls(theirs))
+            self.fetch_fds(task, [fd], keep)
         except OSError as error:
-            handover.close()
             raise PermissionError(errno.EPERM, "no descriptor is left to hand it over") from error
-        traced.handover = handover
         raise Again
 
     # -- memory
@@ -794,8 +819,8 @@ class TrapPlatform:
         if self.fast is not None:
             self.fast.gone(tid)
             traced.epoch = -1
-        if traced.handover is not None:
-            traced.handover.close()
+        if traced.handed is not None:
+            os.close(traced.handed[1])
         if traced.memory.pid == tid:
             traced.memory.close()
         if traced.task is not None:

@@ -51,8 +51,9 @@ PRIO_USER = 2  # every process of the host's user
 NEGATIVE = 0x80000000
 # SO_PEERCRED SO_PEERGROUPS SO_PEERPIDFD: of a unix socket they name processes; SO_TYPE: a datagram one is none
 PEER_OPTIONS = (17, 59, 77, 3)
-# SO_SNDBUF SO_RCVBUF SO_PASSCRED SO_RCVLOWAT, and both numbers of SO_RCVTIMEO and SO_SNDTIMEO: kept for a unix socket
-KEPT_OPTIONS = (7, 8, 16, 18, 20, 21, 66, 67)
+# SO_SNDBUF SO_RCVBUF SO_PASSCRED SO_RCVLOWAT, and both numbers of SO_RCVTIMEO and SO_SNDTIMEO: kept for a unix socket;
+# SO_PASSPIDFD: of a datagram it would be the kernel's
+KEPT_OPTIONS = (7, 8, 16, 18, 20, 21, 66, 67, 76)
 AF_INET, AF_INET6 = 2, 10
 # numbers of descriptors of which the kernel sees what is sent and received: it gives them to unix datagram sockets.
 # The last ones of which select(2) can tell, so that other descriptors seldom have them

@@ -14,7 +14,6 @@ from pycontain.platforms.trap import x86_64 as arch
 if TYPE_CHECKING:
     from pycontain.platforms.trap.execute import Pending
     from pycontain.platforms.trap.fastpath import FastPath
-    from pycontain.platforms.trap.handover import Handover
     from pycontain.platforms.trap.injection import Injection
     from pycontain.platforms.trap.watching import Watching
 
@@ -69,7 +68,7 @@ class Traced:
         "called",
         "calls",
         "epoch",
-        "handover",
+        "handed",
         "held",
         "holding",
         "injection",
@@ -108,7 +107,7 @@ class Traced:
         self.calls = 0  # in this turn
         self.pending: Pending | None = None
         self.injection: Injection | None = None
-        self.handover: Handover | None = None
+        self.handed: tuple[int, int] | None = None  # (its number, ours) of a descriptor that it has sent us
         self.then: Callable[[int], int | None] | None = None  # see Platform.carry_out
         # see watching.py
         self.watched = False  # it has the second filter
