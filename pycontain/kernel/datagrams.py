@@ -105,7 +105,10 @@ class Relay:
 
     @property
     def room(self) -> bool:
-        """Is there some for another message? As the host has it: as long as there are fewer bytes than there may be."""
+        """Is there some for another message? As the host has it: as long as there are fewer bytes than there may be.
+        Who waits for it shall be told, too, that there is nobody any more."""
+        if self.gone:
+            return True
         left = array("i", [0])
         fcntl.ioctl(self.end, termios.TIOCOUTQ, left)
         return left[0] < self.end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -152,7 +155,7 @@ class Relay:
 
     def _settle(self) -> None:
         queued = self._queued
-        if not queued:
+        if not queued or self.gone:
             return
         left = array("i", [0])
         fcntl.ioctl(self.end, termios.TIOCOUTQ, left)

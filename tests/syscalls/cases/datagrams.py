@@ -610,3 +610,27 @@ def ready_when() -> None:
     print([(fd == client.fileno(), events) for fd, events in poll.poll(1000)])
     print(client.recvfrom(10), poll.poll(0))
     until(lambda: True)
+
+
+@case
+def who_waits_for_room_is_told() -> None:
+    """That the receiver has gone; with descriptors and without."""
+    for descriptors in (False, True):
+        server, client = bound("server"), bound("client")
+        client.setblocking(False)
+        while outcome(client.sendto, b"x" * 3000, "server") == 3000:
+            pass
+        client.setblocking(True)
+        rights = [(SOL, RIGHTS, array.array("i", [0]))] if descriptors else []
+
+        def send(message: list[tuple[int, int, array.array[int]]] = rights) -> None:
+            server.close()
+            tell("sent", client.sendmsg, [b"y" * 3000], message, 0, "server")
+
+        pid = spawn(send)
+        time.sleep(0.1)
+        server.close()
+        print(waited(pid))
+        client.close()
+        os.unlink("server")
+        os.unlink("client")
