@@ -18,6 +18,41 @@ def test_sockets_of_the_host(world: World) -> None:
             assert f"{host.abstract}-planted" not in file.read()
 
 
+PEERS = """
+import array, os, socket, threading
+U, D = socket.AF_UNIX, socket.SOCK_DGRAM
+server = socket.socket(U); server.bind('/tmp/stream'); server.listen()
+client = socket.socket(U); client.connect('/tmp/stream')
+print(repr(server.accept()[1]), repr(client.getsockname()), [repr(end.getsockname()) for end in socket.socketpair()])
+receiver, sender = socket.socket(U, D), socket.socket(U, D)
+receiver.bind('/tmp/receiver'); sender.bind('/tmp/sender')
+r, w = os.pipe()
+sender.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r, w]))], 0, '/tmp/receiver')
+data, fds, _, address = socket.recv_fds(receiver, 10, 10)
+os.write(fds[1], b'through'); print(data, len(fds), address, os.read(r, 10))
+try: sender.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [77]))], 0, '/tmp/receiver')
+except OSError as error: print(error)
+good = []
+def bind():
+    for _ in range(50):
+        with socket.socket() as s: s.bind(('127.0.0.1', 0)); good.append(s.getsockname()[1] > 0)
+threads = [threading.Thread(target=bind) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sum(good), len(os.listdir('/proc/self/fd')))
+"""
+
+
+def test_peers_and_descriptors(world: World) -> None:
+    """The same where the host lets the kernel take descriptors and where it does not."""
+    assert world.run("python3", "-c", PEERS).splitlines() == [
+        "'' '' [\"''\", \"''\"]",
+        "b'x' 2 /tmp/sender b'through'",
+        "[Errno 9] Bad file descriptor",
+        "200 12",
+    ]
+
+
 def test_datagrams(world: World) -> None:
     """To the host and to another container, with addresses that change, and more than the kernel shall hold."""
     with Listeners(world) as host:

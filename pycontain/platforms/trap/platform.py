@@ -698,13 +698,12 @@ class TrapPlatform:
         if event == host.EVENT_SECCOMP:
             self._message(traced)
             return
-        if traced.then is not None:
-            if event == 0 and signum == host.SYSCALL_STOP:
-                traced.returned()
-                traced.go_on()
-                return
-            if event == host.EVENT_STOP and signum not in STOP_SIGNALS:
-                traced.returned()
+        if event == 0 and signum == host.SYSCALL_STOP:
+            traced.returned()
+            traced.go_on()
+            return
+        if traced.then is not None and event == host.EVENT_STOP and signum not in STOP_SIGNALS:
+            traced.returned()
         if event == 0:
             self._placement.stopped(traced)
             if traced.injection is not None:

@@ -129,10 +129,10 @@ class Traced:
     def returned(self) -> None:
         """It stands where a call returns that the host has carried out for us: the kernel may change what came of it."""
         then, self.then = self.then, None
-        registers = list(arch.REGISTERS.unpack(host.get_registers(self.tid)))
-        result = registers[arch.RESULT]
         if then is None:
             return
+        registers = list(arch.REGISTERS.unpack(host.get_registers(self.tid)))
+        result = registers[arch.RESULT]
         try:
             told = then(result - (1 << 64) if result >> 63 else result)
         except ProcessLookupError:
