@@ -105,7 +105,7 @@ def sys_sendmmsg(task: Task, a: tuple[int, ...]) -> Any:
 
 
 def sender(task: Task) -> Credentials:
-    who = task.process.credentials
+    who = task.credentials
     return Credentials(task.process.pid, who.uid, who.gid)
 
 
@@ -141,7 +141,7 @@ def _letter(task: Task, found: Socket, head: msghdr.Header) -> Letter | None:
 
 def allowed(task: Task, pid: int, uid: int, gid: int) -> Credentials:
     """Credentials that a program gives itself. Raises EPERM if they are another's (unix(7))."""
-    own = task.process.credentials
+    own = task.credentials
     container = task.process.container
     outside = container.outside(pid)
     if outside != task.process.pid and not own.has(CAP_SYS_ADMIN):
