@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
         }
     }
     kill(sender, SIGKILL);
-    printf("%s, %s, %ld wrong\n", rounds > 10 ? "many rounds" : "few rounds", caught > 500 ? "many signals" : "few signals", wrong);
+    printf("%s, %s, %ld wrong\n", rounds > 3 ? "many rounds" : "few rounds", caught > 200 ? "many signals" : "few signals", wrong);
     return 0;
 }
 """
@@ -159,7 +159,7 @@ int main(int argc, char **argv) {
 @pytest.mark.parametrize("options", [(), ("--cpus", "0.8")], ids=["free", "held"])
 def test_what_is_done_is_done_once(either: DebianUser, options: tuple[str, ...]) -> None:
     """Calls that change something, checked each time, under signals of a timer and of others, and stops."""
-    script = "cat > a.c; gcc -O -w a.c -o a || exit 1; for i in 1 2 3; do ./a 6 & done; wait"
+    script = "cat > a.c; gcc -O -w a.c -o a || exit 1; for i in 1 2 3; do ./a 5 & done; wait"
     assert either.sh(script, *options, stdin=ONCE) == "many rounds, many signals, 0 wrong\n" * 3
 
 
