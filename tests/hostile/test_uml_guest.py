@@ -225,14 +225,6 @@ def test_nothing_is_left_when_the_server_is_killed(pc: UmlPycontain) -> None:
     pc("rm", "-f", "orphan", check=True)
 
 
-def command_line(pid: int) -> bytes:
-    """b"" of a process that has ended meanwhile."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
 @pytest.mark.parametrize("victim", ["kernel", "reaper"])
 def test_nothing_is_left_when_one_of_them_is_killed(pc: UmlPycontain, victim: str) -> None:
     argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "uml", "box", "sh", "-c"]
@@ -241,9 +233,7 @@ def test_nothing_is_left_when_one_of_them_is_killed(pc: UmlPycontain, victim: st
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    name = {"kernel": b"linux.uml", "reaper": b"pycontain-uml"}[victim]
-    found = [pid for pid in pc.machines() if name in command_line(pid)]
-    os.kill(min(found), signal.SIGKILL)  # of those so called, the first that was started
+    os.kill(pc.tree()[victim], signal.SIGKILL)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 137
     assert b"the machine ended" in errors
@@ -253,10 +243,7 @@ def test_nothing_is_left_when_one_of_them_is_killed(pc: UmlPycontain, victim: st
 def test_a_kernel_that_is_stopped(pc: UmlPycontain) -> None:
     """An exec fails within its deadline, and the machine is given up."""
     pc.uml("-d", "--name", "still", "box", "sleep", "1000", check=True)
-    for pid in pc.machines():
-        if b"linux.uml" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGSTOP)
-            break
+    os.kill(pc.tree()["kernel"], signal.SIGSTOP)
     done = pc("exec", "still", "true")
     assert done.returncode == 125 and b"no answer within" in done.stderr
     until(lambda: not pc.machines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from machines import BUSYBOX, Pycontain
@@ -47,3 +48,15 @@ class UmlPycontain(Pycontain):
                 if place.startswith(self.env["PYCONTAIN_RUNTIME_DIR"]):
                     found.append(int(name))
         return sorted(found)
+
+    def tree(self) -> dict[str, int]:
+        """The processes of this store's only machine by what they are: reaper, guard, kernel (vm/uml/warden.py). By
+        who is whose child: process ids tell nothing of age once they have started again from the beginning."""
+        found = self.machines()
+        parents = {
+            pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in found
+        }
+        (reaper,) = (pid for pid, parent in parents.items() if parent not in parents)
+        (guard,) = (pid for pid, parent in parents.items() if parent == reaper)
+        (kernel,) = (pid for pid, parent in parents.items() if parent == guard)
+        return {"reaper": reaper, "guard": guard, "kernel": kernel}
