@@ -24,7 +24,7 @@ from pycontain.vm import agent
 
 CALLS: dict[str, int] = {
     "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8,
-    "rt_sigprocmask": 14, "ioctl": 16, "pread64": 17, "pwrite64": 18, "access": 21, "dup2": 33,
+    "mmap": 9, "rt_sigprocmask": 14, "ioctl": 16, "pread64": 17, "pwrite64": 18, "access": 21, "dup2": 33,
     "nanosleep": 35, "getpid": 39, "socket": 41, "clone": 56, "fork": 57, "execve": 59, "exit": 60, "wait4": 61,
     "kill": 62, "fcntl": 72, "fsync": 74, "ftruncate": 77, "getdents64": 217, "chdir": 80, "rename": 82, "mkdir": 83,
     "rmdir": 84, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89, "chmod": 90, "chown": 92,

@@ -225,7 +225,7 @@ def test_nothing_is_left_when_the_server_is_killed(pc: UmlPycontain) -> None:
     pc("rm", "-f", "orphan", check=True)
 
 
-@pytest.mark.parametrize("victim", ["kernel", "reaper"])
+@pytest.mark.parametrize("victim", ["kernel", "guard", "reaper"])
 def test_nothing_is_left_when_one_of_them_is_killed(pc: UmlPycontain, victim: str) -> None:
     argv = [sys.executable, "-m", "pycontain", "run", "--rm", "--runtime", "uml", "box", "sh", "-c"]
     process = subprocess.Popen(

@@ -5,6 +5,7 @@ the kernel only if that ends in order, and a killed one leaves them behind. So t
 guest's agent is (a table of system calls), stand above it:
 
     reaper   inherits every orphan (PR_SET_CHILD_SUBREAPER), waits until it has no child any more, and ends
+               if the guard ended first, it does the guard's work
       guard   once the pipe from us is closed, or the kernel or the reaper has ended, kills the kernel's process group
         kernel    leads a session with all that it starts
 
@@ -28,6 +29,9 @@ ALIVE, ENDED, REAPER = 10, 11, 12
 """Descriptors of the guard: the pipe from us, the kernel's process, and the reaper's."""
 LIFTED = 300
 """From here on, our descriptors are not in the way of the numbers that they get in the program."""
+KERNEL = 0x20000000
+"""A page that the processes share: its first word is the kernel's process id, 0 before there is one."""
+PROT_READ, PROT_WRITE, MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 1, 16, 32
 O_CLOEXEC = 0o2000000
 
 
@@ -40,6 +44,7 @@ def table(
     zero = t.constant(0)
     t.call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     t.call("close_range", program + 1, 0xFFFFFFFF, 0)  # whatever of ours may be inherited by mistake
+    t.call("mmap", KERNEL, agent.PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_ANONYMOUS, -1, 0)
     t.call("prctl", PR_SET_NAME, t.text(b"uml-warden"))
     guard = t.call("fork")
     in_guard = t.jump(agent.IF_ZERO, guard.plus(0))
@@ -50,6 +55,20 @@ def table(
     waited = t.call("wait4", -1, t.space(8), 0x40000000, 0)
     restore.words[1] = waited.plus(0)
     over = t.jump(agent.IF_NEGATIVE, waited.plus(0))
+    # another one than the guard?
+    difference = t.space(8)
+    t.operation(agent.NEGATE, difference, guard)
+    t.operation(agent.ADD, difference, waited)
+    unguarded = t.jump(agent.IF_ZERO, difference)
+    t.operation(agent.IF_ZERO, zero, again)
+    t.land(unguarded)
+    kernel = t.operation(agent.COPY, 0, KERNEL)
+    none = t.jump(agent.IF_ZERO, KERNEL)
+    group = t.operation(agent.NEGATE, 0, KERNEL)
+    kills = [t.call("kill", 0, int(signal.SIGKILL)) for _ in range(2)]
+    for row, kill in zip((kernel, group), kills, strict=True):
+        row.words[1] = kill.argument(0)
+    t.land(none)
     t.operation(agent.IF_ZERO, zero, again)
     t.land(over)
     t.call("exit_group", 0)
@@ -71,6 +90,7 @@ def table(
     t.call("exit_group", 0)
 
     t.land(in_kernel)
+    t.operation(agent.COPY, KERNEL, t.call("getpid"))
     t.call("setsid")
     t.call("prctl", PR_SET_THP_DISABLE, 1, 0, 0, 0)
     # spares it some megabytes; not allowed everywhere, and it does without
