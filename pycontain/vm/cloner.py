@@ -13,6 +13,7 @@ from pycontain.vm import accel, qemu
 from pycontain.vm import template as templates
 from pycontain.vm.home import directory
 from pycontain.vm.machine import Machine
+from pycontain.vm.nursery import Nursery
 from pycontain.vm.process import Process
 
 _REFUSED = re.compile(r"host forwarding rule '(tcp|udp):([^:]*):(\d+)-")
@@ -26,6 +27,7 @@ class Cloner:
     def __init__(self, root: str) -> None:
         self._root = root
         self._qemu: qemu.Qemu | None = None
+        self._nursery = Nursery(root)
         self._templates: dict[tuple[Any, ...], asyncio.Task[templates.Template]] = {}
 
     async def qemu(self) -> qemu.Qemu:
@@ -61,17 +63,34 @@ class Cloner:
         place = directory(self._root, "run", identity)
         forwards = tuple((f[0], int(f[1]), int(f[2]), f[3]) for f in settings.get("forwards") or [])
         described = found.machine(os.path.join(place, "console"), disk, forwards)
-        process = Process(program.path, described, os.path.join(place, "qemu.log"))
         try:
-            await asyncio.to_thread(process.load, os.path.join(found.directory, "state"))
+            process = await self._nursery.fork(program, found, described, os.path.join(place, "qemu.log"))
+            if process is None:
+                process = await _load(program, found, described, os.path.join(place, "qemu.log"))
         except BaseException as error:
-            process.control.close()
-            process.kill()
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, MachineError):
                 _explain(error)
             raise
         return Machine(process, found.signals)
+
+    async def end(self) -> None:
+        """Nothing is kept for later clones."""
+        await self._nursery.end()
+
+
+async def _load(
+    program: qemu.Qemu, template: templates.Template, described: qemu.Machine, log: str
+) -> Process:
+    """A QEMU of its own, in the template's state."""
+    process = Process.spawn(program.path, described, log)
+    try:
+        await asyncio.to_thread(process.load, os.path.join(template.directory, "state"))
+    except BaseException:
+        process.control.close()
+        process.kill()
+        raise
+    return process
 
 
 def _explain(error: MachineError) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from pycontain.errors import MachineError
@@ -39,39 +40,65 @@ class MachineProcess(Protocol):
 
 
 class Process:
-    """Started by the constructor; control and shares are our ends of the agents' ports, monitor that of QMP."""
+    """control and shares are our ends of the agents' ports, monitor that of QMP."""
 
-    def __init__(self, program: str, machine: qemu.Machine, log: str, ram: int | None = None) -> None:
-        """log: a file for what QEMU itself has to say; ram: a descriptor that it gets as RAM_FD."""
+    def __init__(
+        self,
+        machine: qemu.Machine,
+        log: str,
+        start: Callable[[dict[int, int]], int],
+        *,
+        forked: str = "",
+    ) -> None:
+        """log: a file for what QEMU itself has to say; start: makes the process, with these descriptors (number in it
+        -> ours), and returns its id; forked: the version of a QEMU that has greeted before it was forked."""
         self.machine = machine
         self.log = log
         self.control, control = socket.socketpair()
         self.monitor, monitor = socket.socketpair()
         self.shares, shares = socket.socketpair()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            ends = {
-                0: null,
-                1: output,
-                2: output,
-                qemu.CONTROL_FD: control.fileno(),
-                qemu.QMP_FD: monitor.fileno(),
-            }
-            ends[qemu.SHARES_FD] = shares.fileno()
-            if ram is not None:
-                ends[qemu.RAM_FD] = ram
-            self.pid = launcher.spawn(qemu.command_line(program, machine), ends)
-            self.started = time.time_ns()
+            self.pid = start(
+                {
+                    1: output,
+                    2: output,
+                    qemu.CONTROL_FD: control.fileno(),
+                    qemu.QMP_FD: monitor.fileno(),
+                    qemu.SHARES_FD: shares.fileno(),
+                }
+            )
+        except BaseException:
+            self.control.close()
+            self.monitor.close()
+            self.shares.close()
+            raise
         finally:
             control.close()
             monitor.close()
             shares.close()
-            os.close(null)
             os.close(output)
+        self.started = time.time_ns()
         self.pidfd = os.pidfd_open(self.pid)
-        self._qmp: Qmp | None = None
+        self._qmp = Qmp(self.monitor, version=forked) if forked else None
         self._ended = False
+
+    @classmethod
+    def spawn(
+        cls, program: str, machine: qemu.Machine, log: str, more: Mapping[int, int] | None = None
+    ) -> Process:
+        """Start QEMU. more: other descriptors that it gets (number in it -> ours). MachineError."""
+
+        def start(ends: dict[int, int]) -> int:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return launcher.spawn(
+                    qemu.command_line(program, machine), {0: null, **ends, **(more or {})}
+                )
+            finally:
+                os.close(null)
+
+        return cls(machine, log, start)
 
     @property
     def memory(self) -> int:
@@ -159,7 +186,10 @@ class Process:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        os.waitpid(self.pid, 0)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # a zygote's tracer has done so
+            pass
         os.close(self.pidfd)
         self.monitor.close()
         self.shares.close()

@@ -15,9 +15,11 @@ REMEDY = "on Debian: apt install qemu-system-x86; or set PYCONTAIN_QEMU"
 HINT = f"{REMEDY}; `pycontain vm check` says more"
 CONTROL_FD, QMP_FD, SHARES_FD, RAM_FD = 3, 4, 5, 6
 """In QEMU: the agent's port, the machine protocol, the port of the agent that serves shares, a template's memory."""
-BOOT_CODE, CLONE_CODE = 64, 16
+DELIVERY_FD = 6
+"""In a zygote, which has no use for RAM_FD: where its children get what is to be theirs (zygote.py)."""
+BOOT_CODE, CLONE_CODE, ZYGOTE_CODE = 64, 16, 32
 """MB for translated code under TCG: a boot runs through much; a clone fills 12 MB by its first program's end, and with
-less it would have to translate most of that twice."""
+less it would have to translate most of that twice. What a zygote has translated, its children share."""
 
 
 class Qemu(NamedTuple):
@@ -71,6 +73,10 @@ class Machine(NamedTuple):
     console: str
     disk: str
     forwards: tuple[tuple[str, int, int, str], ...] = ()
+    code: int = CLONE_CODE
+    """MB for translated code of one that does not boot."""
+    name: str = ""
+    """What `ps` and `top` call its process."""
 
 
 def find() -> Qemu:
@@ -159,14 +165,16 @@ def command_line(program: str, machine: Machine) -> list[str]:
     if machine.accel == "kvm":
         accel, cpu = "kvm", "host"
     else:
-        accel = f"tcg,tb-size={BOOT_CODE if boot is not None else CLONE_CODE}"
+        accel = f"tcg,tb-size={BOOT_CODE if boot is not None else machine.code}"
         # without fast string instructions the kernel copies by words: TCG repeats them one by one
-        cpu = "max,-erms,-fsrm"
+        # nor are there random numbers of the processor's: clones that are forked would get the same ones
+        cpu = "max,-erms,-fsrm,-rdrand,-rdseed"
     network = "user,id=net"
     for address, port, inside, protocol in machine.forwards:
         network += f",hostfwd={protocol}:{address}:{port}-:{inside}"
     arguments: Sequence[str] = (
         program,
+        *(("-name", f"process={machine.name}") if machine.name else ()),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S" if boot is None else "",
         "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", f"{machine.memory}M",
         "-object", f"{ram},id=ram,size={machine.memory}M",

@@ -19,16 +19,20 @@ LIMIT = 1 << 20
 class Qmp:
     """sock: our end of a connected socket. Raises MachineError for every failure, also for a deadline."""
 
-    def __init__(self, sock: socket.socket, timeout: float = 10.0) -> None:
+    def __init__(self, sock: socket.socket, timeout: float = 10.0, *, version: str = "") -> None:
+        """version: of a QEMU that has greeted already, before it was forked."""
         self._sock = sock
         self._timeout = timeout
         self._buffer = bytearray()
         self.events: list[dict[str, Any]] = []
+        self.version = version
+        if version:
+            return
         greeting = self._read(time.monotonic() + timeout, "greet")
         if "QMP" not in greeting:
             raise MachineError("talk to QEMU: it did not greet as QMP does")
-        version = greeting["QMP"].get("version", {}).get("qemu", {})
-        self.version = ".".join(str(version.get(part, "?")) for part in ("major", "minor", "micro"))
+        told = greeting["QMP"].get("version", {}).get("qemu", {})
+        self.version = ".".join(str(told.get(part, "?")) for part in ("major", "minor", "micro"))
         self.execute("qmp_capabilities")
 
     def fileno(self) -> int:

@@ -170,6 +170,7 @@ class Server:
             await asyncio.wait(begun)
         for running in list(self.running.values()):
             await running.machine.stop()
+        await self.cloner.end()
         self.over.set()
 
     # -- ends

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pycontain.vm.running import Running
     from pycontain.vm.server import Server
 
-FORMAT = 6
+FORMAT = 7
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -194,7 +194,7 @@ async def restore(
         kept["board"], host.parse(kept["host"]).accel, kept["memory"], kept["cpus"], None, "", False, os.path.join(run, "console"),
         os.path.join(source, "disk"), () if fresh else forwards,
     )  # fmt: skip
-    process = Process(program.path, described, os.path.join(run, "qemu.log"))
+    process = Process.spawn(program.path, described, os.path.join(run, "qemu.log"))
     try:
         await asyncio.to_thread(process.load, os.path.join(source, "state"))
     except BaseException:

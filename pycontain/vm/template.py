@@ -17,8 +17,6 @@ import time
 from typing import Any, NamedTuple
 
 from pycontain.errors import MachineError
-from pycontain.unionfs.image import ImageTree
-from pycontain.unionfs.tree import Tree
 from pycontain.vm import (
     agent,
     assembler,
@@ -33,13 +31,11 @@ from pycontain.vm import (
     start,
     table,
     vmlinux,
+    warming,
 )  # fmt: skip
 from pycontain.vm.channel import Channel
-from pycontain.vm.erofs import write_image
 from pycontain.vm.home import directory
 from pycontain.vm.process import Process
-from pycontain.vm.script import Script
-from pycontain.vm.start import Start
 from pycontain.vm.table import Table
 
 BOOT_DEADLINE = 30.0
@@ -125,7 +121,7 @@ def _clean(templates: str) -> None:
 def _code() -> str:
     """A digest of the code that a template depends on."""
     digest = hashlib.sha256()
-    for code in (agent, assembler, guest, initrd, module, script, start, table):
+    for code in (agent, assembler, guest, initrd, module, script, start, table, warming):
         with open(str(code.__file__), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -163,7 +159,7 @@ async def _boot(
         needed = {name: data for name, data in modules.items() if name in early + initrd.LATE_MODULES}
         file.write(initrd.build(needed, early))
     disk = os.path.join(scratch, "disk")
-    _write_disk(disk, os.path.join(scratch, "tree"))
+    warming.write_disk(disk, os.path.join(scratch, "tree"), DISK_SIZE)
     console = os.path.join(scratch, "console")
     machine = qemu.Machine(
         program.board, accel, memory, cpus, boot, f"/dev/fd/{qemu.RAM_FD}", True, console, disk,
@@ -172,7 +168,7 @@ async def _boot(
     ram = os.memfd_create("template")
     os.truncate(ram, memory << 20)
     try:
-        process = Process(program.path, machine, os.path.join(scratch, "qemu.log"), ram)
+        process = Process.spawn(program.path, machine, os.path.join(scratch, "qemu.log"), {qemu.RAM_FD: ram})
     except BaseException:
         os.close(ram)
         raise
@@ -196,7 +192,7 @@ async def _boot(
                 "boot a template: the guest does not see its devices", hint=process.last_words()
             )
         await shares.exchange(Table())  # the second agent listens, too
-        await _warm_up(channel, signals)
+        await warming.warm_up(channel, signals, warming.BRIEF)
         await asyncio.to_thread(_save, process, os.path.join(scratch, "state"))
         await asyncio.to_thread(_keep_memory, ram, os.path.join(scratch, "ram"))
     finally:
@@ -220,55 +216,6 @@ async def _boot(
         shutil.rmtree(scratch, ignore_errors=True)
         return found
     return template
-
-
-def _write_disk(path: str, scratch: str) -> None:
-    """The template's own disk: a root file system with one program, which ends at once."""
-    program = Table(agent.START)
-    program.call("exit_group", 0)
-    tree = Tree(ImageTree.merge([]), scratch)
-    for name in (b"dev", b"proc", b"sys"):
-        tree.mkdir(tree.root, name, 0o755, 0, 0)
-    tree.set_attr(tree.write_bytes(tree.root, b"warm", agent.elf(program.layout())), mode=0o755)
-    write_image(tree, path)
-    os.truncate(path, DISK_SIZE)
-    shutil.rmtree(scratch)
-
-
-async def _warm_up(channel: Channel, signals: int) -> None:
-    """Start a container once: what a kernel does only the first time is in the template then."""
-    script = Script()
-    guest.mount_root(script, b"/dev/vda")
-    reply = await channel.exchange(script.table)
-    script.check(reply)
-    start = Start(
-        args=[b"/warm"],
-        env=[],
-        cwd=b"/",
-        uid=0,
-        gid=0,
-        groups=[],
-        terminal=False,
-        size=(0, 0),
-        stdin=False,
-        init=True,
-    )
-    reply = await channel.exchange(start.script.table)
-    start.script.check(reply)
-    script = Script()
-    table = script.table
-    script.must(
-        "wait for a program to warm up", "wait4", start.number(reply, "pid"), table.space(8), 0x40000000, 0
-    )
-    for name in ("stdout", "stderr"):
-        table.call("close", start.number(reply, name))
-    for path in (b"/dev", b"/sys"):
-        script.mount("move a mount back", guest.ROOT + path, guest.SYSTEM + path, b"none", guest.MS_MOVE)
-    script.must("unmount what warmed up", "umount2", table.text(guest.ROOT), 0)
-    script.must("unmount the disk that warmed up", "umount2", table.text(b"/c/lower"), 0)
-    table.call("read", signals, table.space(1024), 1024)
-    reply = await channel.exchange(table)
-    script.check(reply)
 
 
 def _keep_memory(source: int, path: str) -> None:

@@ -63,7 +63,7 @@ def _rows(pc: Pycontain, rounds: int, starts: int) -> list[Row]:
     ]
     for number in range(CLONES):
         pc.vm("-d", "--name", f"n{number}", "box", "sleep", "1000", check=True)
-    each = sum(map(pss, pc.machines())) / CLONES / 1e6
+    each = sum(map(pss, pc.processes())) / CLONES / 1e6
     pc("rm", "-f", *(f"n{number}" for number in range(CLONES)), check=True)
     found.append(
         Row(f"memory of each of {CLONES} (PSS)", f"{each:.0f} MB", "-", None, "at most 35 MB", each <= 35)

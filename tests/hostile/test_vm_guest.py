@@ -96,7 +96,7 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
     pycontain = Pycontain(tmp_path_factory.mktemp("hostile-vm"))
     yield pycontain
     pycontain.end()
-    assert pycontain.machines() == []
+    assert pycontain.processes() == []
 
 
 @pytest.mark.vm

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.errors import PycontainError
-from pycontain.vm import guest_kernel, qemu
+from pycontain.vm import guest_kernel, qemu, zygote
 
 BUSYBOX = "/bin/busybox"
 TOOLS = [
@@ -98,7 +98,15 @@ class Pycontain:
         return self("run", "--runtime", "vm", *words, **more)  # type: ignore[arg-type]
 
     def machines(self) -> list[int]:
-        """The process ids of the QEMUs of this store."""
+        """The process ids of the QEMUs of this store that are machines."""
+        return [pid for pid in self.processes() if not is_zygote(pid)]
+
+    def zygotes(self) -> list[int]:
+        """Of those that machines are forked of."""
+        return [pid for pid in self.processes() if is_zygote(pid)]
+
+    def processes(self) -> list[int]:
+        """Of all QEMUs of this store."""
         found = []
         for name in os.listdir("/proc"):
             if name.isdigit():
@@ -137,6 +145,14 @@ class Pycontain:
                     client.shutdown()
         finally:
             del os.environ["PYCONTAIN_RUNTIME_DIR"]
+
+
+def is_zygote(pid: int) -> bool:
+    """Whether machines are forked of it (vm/zygote.py)."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == f"{zygote.NAME}\n"
+    except OSError:
+        return False
 
 
 def skip_without_machines() -> None:

@@ -32,7 +32,7 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pycontain]:
     pycontain = Pycontain(tmp_path_factory.mktemp("vm"))
     yield pycontain
     pycontain.end()
-    assert pycontain.machines() == []
+    assert pycontain.processes() == []
 
 
 def test_it_is_another_kernel_with_its_own_output_and_exit_code(pc: Pycontain) -> None:
@@ -279,7 +279,7 @@ def test_snapshots_clones_and_a_move(pc: Pycontain, tmp_path: Path) -> None:
         assert done.returncode == 125 and b"saved by QEMU 1.2.3" in done.stderr
     finally:
         other.end()
-    assert other.machines() == []
+    assert other.processes() == []
     pc("vm", "rm", "first", check=True)
     pc("rm", "-f", "old", "twin", check=True)
 
@@ -417,7 +417,7 @@ def test_another_board_where_there_is_no_firmware_for_the_small_one(
         assert other("exec", "twin", "echo", "here").stdout == b"here\n"
     finally:
         other.end()
-    assert other.machines() == []
+    assert other.processes() == []
 
 
 def test_a_snapshot_of_a_machine_that_shares_a_directory(pc: Pycontain, tmp_path: Path) -> None:

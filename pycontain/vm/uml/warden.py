@@ -63,7 +63,7 @@ def table(
     t.operation(agent.IF_ZERO, zero, again)
     t.land(unguarded)
     kernel = t.operation(agent.COPY, 0, KERNEL)
-    none = t.jump(agent.IF_ZERO, KERNEL)
+    none = t.operation(agent.IF_ZERO, KERNEL, 0)
     group = t.operation(agent.NEGATE, 0, KERNEL)
     kills = [t.call("kill", 0, int(signal.SIGKILL)) for _ in range(2)]
     for row, kill in zip((kernel, group), kills, strict=True):

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"errors", "image", "store"},
     "platforms": {"errors"},
     "kernel": {"errors", "image", "store", "unionfs", "platforms"},
-    "vm": {"errors", "image", "store", "unionfs", "kernel"},
+    "vm": {"errors", "image", "store", "unionfs", "kernel", "platforms"},
     "build": {"errors", "image", "store", "unionfs", "client", "kernel"},
     "engine": {"errors", "image", "store", "unionfs", "client", "kernel", "build", "vm"},
     "compare": {"errors", "image", "store", "unionfs", "engine", "vm", "kernel"},
