@@ -87,7 +87,9 @@ class Instances:
             ]
         machines: Any = self._engine.kernel(self._subject.kind)
         own = [int(row["pid"]) for row in machines.containers() if row["id"] in self.names]
-        return [int(machines.status()["pid"]), *own, *descendants(own)]
+        status = machines.status()
+        shared = [] if self._subject.kind == UML else [int(pid) for pid in status.get("zygotes", ())]
+        return [int(status["pid"]), *shared, *own, *descendants(own)]
 
     def _podman_pids(self) -> list[int]:
         argv = [

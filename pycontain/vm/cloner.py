@@ -74,6 +74,10 @@ class Cloner:
             raise
         return Machine(process, found.signals)
 
+    def zygotes(self) -> list[int]:
+        """The process ids of what later clones are forked of."""
+        return self._nursery.pids()
+
     async def end(self) -> None:
         """Nothing is kept for later clones."""
         await self._nursery.end()

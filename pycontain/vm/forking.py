@@ -54,7 +54,8 @@ class Thread(NamedTuple):
 
 
 class Frozen:
-    """A process that stands still from now on. MachineError where that cannot be had."""
+    """A process that stands still from now on. MachineError where that cannot be had; if some of its threads stood
+    still already, it has been killed."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -68,7 +69,8 @@ class Frozen:
             for start, end in _kept_from_children(pid):
                 self._call("madvise", start, end - start, MADV_DOFORK)
         except (OSError, MachineError) as error:
-            _end(pid, self._seized)
+            if self._seized:
+                _end(pid, self._seized)
             if isinstance(error, OSError):
                 raise MachineError(f"fork process {pid}: {error.strerror}") from None
             raise

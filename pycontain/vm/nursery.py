@@ -60,6 +60,10 @@ class Nursery:
             self._give_up(key, error)
             return None
 
+    def pids(self) -> list[int]:
+        """Of those that are there."""
+        return [task.result().pid for task in self._zygotes.values() if _made(task)]
+
     def _give_up(self, key: str, error: MachineError) -> None:
         """Machines are made without zygotes, then; who looks for the reason finds it in the server's log."""
         if key in self._zygotes:
@@ -78,7 +82,7 @@ class Nursery:
         handle = self._ends.pop(key, None)
         if handle is not None:
             handle.cancel()
-        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+        if task is not None and _made(task):
             asyncio.get_running_loop().create_task(task.result().end())
 
     async def end(self) -> None:
@@ -95,3 +99,7 @@ class Nursery:
                 await (await task).end()
             except (MachineError, asyncio.CancelledError):
                 continue
+
+
+def _made(task: asyncio.Task[Zygote]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

@@ -165,6 +165,7 @@ class Operations:
             "version": __version__,
             "containers": len(self._server.running),
             "memory": {},
+            "zygotes": self._server.cloner.zygotes(),
         }
 
     async def op_template(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Zygote:
         self._console = self._disk = -1
         self._version = ""
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     @classmethod
     async def make(cls, program: qemu.Qemu, template: Template, place: str) -> Zygote:
         """place: a directory for it alone. MachineError where QEMU cannot be forked."""

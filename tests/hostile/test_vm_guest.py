@@ -175,7 +175,7 @@ def test_nothing_is_left_when_the_server_is_killed(pc: Pycontain) -> None:
     pc.vm("-d", "--name", "orphan", "box", "sleep", "1000", check=True)
     assert pc.machines()
     os.kill(pc.server(), signal.SIGKILL)
-    until(lambda: not pc.machines())
+    until(lambda: not pc.processes())
     assert b"Exited (137)" in pc("ps", "-a").stdout
     assert pc("start", "orphan").returncode == 0  # a new server takes over
     pc("rm", "-f", "orphan", check=True)
@@ -225,7 +225,7 @@ def test_nothing_is_left_when_the_server_is_killed_during_a_boot(tmp_path: Path)
         os.kill(other.server(), signal.SIGKILL)
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 125 and errors.startswith(b"pycontain: ") and errors.count(b"\n") == 1
-        until(lambda: not other.machines())
+        until(lambda: not other.processes())
         (left,) = (other.root / "vm" / "templates").iterdir()
         os.utime(left, (1, 1))  # long ago
         assert other.vm("--rm", "box", "echo", "here").stdout == b"here\n"

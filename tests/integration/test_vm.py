@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -459,3 +460,78 @@ def test_a_snapshot_of_a_machine_that_shares_a_directory(pc: Pycontain, tmp_path
     done = pc("vm", "clone", "shared")
     assert done.returncode == 125 and b"No such file" in done.stderr
     pc("vm", "rm", "shared", check=True)
+
+
+# -- zygotes (vm/zygote.py)
+
+
+def warm(pc: Pycontain) -> int:
+    """Ask for machines until there is a zygote; its process id."""
+    for _ in range(3):
+        if not pc.zygotes():
+            assert pc.vm("--rm", "box", "echo", "here", check=True).stdout == b"here\n"
+    (pid,) = pc.zygotes()
+    return pid
+
+
+def test_machines_of_a_zygote_have_nothing_in_common(pc: Pycontain) -> None:
+    zygote = warm(pc)
+    script = "cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/hostname; head -c 16 /dev/urandom | wc -c"
+    said = [pc.vm("--rm", "box", "sh", "-c", script, check=True).stdout.splitlines() for _ in range(4)]
+    for number in range(3):
+        assert len({lines[number] for lines in said}) == 4, said
+    # the processor's own random numbers would be the same ones
+    assert b"rdrand" not in pc.vm("--rm", "box", "cat", "/proc/cpuinfo", check=True).stdout
+    assert pc.zygotes() == [zygote]
+    assert Path(f"/proc/{zygote}/stat").read_text().rpartition(")")[2].split()[0] == "t"  # it stands still
+
+
+def test_a_machine_of_a_zygote_shares_no_descriptor_with_another(pc: Pycontain) -> None:
+    zygote = warm(pc)
+    pc.vm("-d", "--name", "aa", "box", "sleep", "1000", check=True)
+    pc.vm("-d", "--name", "bb", "box", "sleep", "1000", check=True)
+    pids = [zygote, *(int(json.loads(pc("inspect", n).stdout)[0]["State"]["Pid"]) for n in ("aa", "bb"))]
+    seen: dict[str, int] = {}
+    for pid in pids:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            what = os.readlink(f"/proc/{pid}/fd/{name}")
+            if what.startswith("anon_inode:[eventfd]"):
+                line = Path(f"/proc/{pid}/fdinfo/{name}").read_text()
+                what = next((x for x in line.splitlines() if x.startswith("eventfd-id")), f"{pid} {name}")
+            if what.startswith(("socket:", "eventfd-id")) or what.endswith(("console", ".log")):
+                assert seen.setdefault(what, pid) == pid, what
+    assert len([what for what in seen if what.startswith("socket:")]) == 4 + 3 + 3
+    pc("rm", "-f", "aa", "bb", check=True)
+
+
+def test_a_port_of_a_machine_of_a_zygote(pc: Pycontain) -> None:
+    zygote = warm(pc)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        taken.listen()
+        done = pc.vm("--rm", "-p", f"127.0.0.1:{port}:80", "box", "true")
+        assert done.returncode == 125
+        assert b"publish 127.0.0.1:%d/tcp: the port cannot be had" % port in done.stderr
+    words = ("-d", "--name", "web", "-p", f"127.0.0.1:{port}:80", "box", "httpd", "-f", "-h", "/etc")
+    pc.vm(*words, check=True)
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/hostname", timeout=10) as answer:
+                return bool(answer.read())
+        except OSError:
+            return False
+
+    until(answers)
+    pc("rm", "-f", "web", check=True)
+    assert pc.zygotes() == [zygote]
+
+
+def test_a_zygote_that_was_killed_is_not_missed(pc: Pycontain) -> None:
+    os.kill(warm(pc), signal.SIGKILL)
+    for _ in range(3):
+        assert pc.vm("--rm", "box", "echo", "here", check=True).stdout == b"here\n"
+    assert len(pc.zygotes()) == 1
+    (log,) = Path(pc.env["PYCONTAIN_RUNTIME_DIR"]).rglob("server.log")
+    assert "cloned without a zygote" in log.read_text()
