@@ -15,8 +15,8 @@ from pycontain.cli.units import size as shown_size
 from pycontain.engine import containers, names
 from pycontain.engine.containers import Container, find
 from pycontain.engine.engine import Engine
+from pycontain.engine.options import ContainerOptions
 from pycontain.engine.spec import kernel_spec
-from pycontain.engine.state import live_containers, state_of
 from pycontain.errors import MachineError
 
 
@@ -74,20 +74,13 @@ def snapshot(name: str, tag: str) -> None:
 @click.argument("tag")
 def restore(name: str, tag: str) -> None:
     """Bring a machine back to the state of a snapshot of it; what it did since is lost."""
-    from pycontain.engine.stop import stop
-    from pycontain.vm import qemu
-    from pycontain.vm.snapshot import obstacle, read
+    from pycontain.vm.snapshot import read
 
     engine = Engine()
     container = find(engine, name)
     _check_vm(container)
     if read(engine.root, tag)["id"] != container.id:
         raise UsageError(f"vm restore: {tag} is of another machine", hint=f"pycontain vm clone {tag}")
-    if state_of(container, live_containers(engine)).is_running:
-        reason = obstacle(engine.root, qemu.find(), tag)
-        if reason is not None:
-            raise MachineError(f"restore {tag} here: {reason}")
-        stop(engine, container, timeout=0)
     _machines(engine).ask({"op": "restore", "tag": tag, "spec": kernel_spec(container), "fresh": False})
     click.echo(container.name)
 
@@ -118,11 +111,23 @@ def clone(tag: str, name: str | None, count: int) -> None:
 def _new_container(engine: Engine, old: dict[str, Any], name: str | None) -> Container:
     import copy
 
+    from pycontain.engine import etc_files
+
     identity, place = containers.new_directory(engine)
     record = copy.deepcopy(old)
     record.update(Id=identity, Name="", Created=containers.created_now())
     record["Config"]["Hostname"] = record["Spec"]["hostname"] = identity[:12]
     record["Spec"].setdefault("machine", {})["forwards"] = []
+    # its own /etc/hostname and the like, where the old one had its own
+    options = ContainerOptions(record["ImageName"])
+    kept = record["HostConfig"]
+    options.add_hosts, options.dns = kept["ExtraHosts"], kept["Dns"]
+    options.dns_options, options.dns_search = kept["DnsOptions"], kept["DnsSearch"]
+    files = {mount["target"]: mount for mount in etc_files.write(place, identity[:12], options)}
+    record["Spec"]["mounts"] = [
+        files.get(mount["target"], mount) if old["Id"] in str(mount.get("source")) else mount
+        for mount in record["Spec"]["mounts"]
+    ]
     container = Container(identity, place, record)
     record["Name"] = names.take(engine.root, identity, name)
     container.save()
@@ -137,8 +142,13 @@ def list_snapshots() -> None:
     engine = Engine()
     rows = []
     for tag in snapshots.tags(engine.root):
-        kept = snapshots.read(engine.root, tag)
         state = os.stat(os.path.join(snapshots.place(engine.root, tag), "state"))
+        try:
+            kept = snapshots.read(engine.root, tag)
+        except MachineError:
+            made = age(time.time() - state.st_mtime) + " ago"
+            rows.append((tag, "(of another version)", "", "", "", shown_size(state.st_blocks * 512), made))
+            continue
         rows.append(
             (tag, kept["record"]["Name"], kept["record"]["ImageName"], f"{kept['memory']}MB",
              kept["host"][1], shown_size(state.st_blocks * 512), age(time.time() - kept["created"] / 1e9) + " ago")
@@ -168,33 +178,32 @@ def remove(tags: tuple[str, ...]) -> None:
 @click.option("-o", "--output", metavar="FILE", help="Instead of standard output.")
 def export_snapshot(tag: str, output: str | None) -> None:
     """Write a snapshot, with its image, as a tar: another host can import it."""
+    from pycontain.cli.archives import output_file
     from pycontain.vm.moving import export
+    from pycontain.vm.snapshot import read
 
-    if output is None and sys.stdout.isatty():
-        raise UsageError("vm export: a terminal is no place for a tar", hint="give -o FILE")
     store = Engine().store
-    if output is None:
-        export(store, tag, sys.stdout.buffer)
-        return
-    with open(output, "wb") as file:
+    read(store.root, tag)  # before anything is written
+    with output_file("vm export", output, sys.stdout) as file:
         export(store, tag, file)
 
 
 @vm.command("import")
 @click.argument("source", metavar="FILE|-")
 @click.option("--tag", help="The snapshot's name; else the machine's.")
-def import_snapshot(source: str, tag: str | None) -> None:
+@click.option(
+    "--shares", is_flag=True, help="Let it have the directories of this host that it had of the other one."
+)
+def import_snapshot(source: str, tag: str | None, shares: bool) -> None:
     """Read a snapshot that vm export wrote."""
+    from pycontain.cli.archives import input_file
     from pycontain.vm import qemu
     from pycontain.vm.moving import take_in
     from pycontain.vm.snapshot import obstacle
 
     store = Engine().store
-    if source == "-":
-        name = take_in(store, sys.stdin.buffer, tag)
-    else:
-        with open(source, "rb") as file:
-            name = take_in(store, file, tag)
+    with input_file("vm import", source) as file:
+        name = take_in(store, file, tag, shares=shares)
     click.echo(name)
     try:
         reason = obstacle(store.root, qemu.find(), name)

@@ -174,6 +174,7 @@ def _record(container: Container, card: Card, options: ContainerOptions, args: l
             "Runtime": options.runtime or "pycontain",
             "ShmSize": options.shm_size,
             **limits_of_host_config(options.limits),
+            **_machine_of_host_config(options),
             "Ulimits": [
                 {"Name": name, "Soft": soft, "Hard": hard}
                 for name, (soft, hard) in options.limits.get("ulimits", {}).items()
@@ -194,6 +195,19 @@ def limits_of_host_config(limits: dict[str, Any]) -> dict[str, Any]:
         "NanoCpus": limits.get("nano_cpus", 0),
         "PidsLimit": limits.get("pids"),
         "CpusetCpus": ",".join(map(str, limits.get("cpuset", []))),
+    }
+
+
+def _machine_of_host_config(options: ContainerOptions) -> dict[str, Any]:
+    """Where it is a machine: what that has, and that its network is none of the host's."""
+    if not options.runtime:
+        return {}
+    memory, cpus = options.machine["memory"], options.machine["cpus"]
+    assert isinstance(memory, int) and isinstance(cpus, int)
+    return {
+        "Memory": memory << 20,
+        "NanoCpus": cpus * 10**9,
+        "NetworkMode": "none" if options.runtime == "uml" else "default",
     }
 
 

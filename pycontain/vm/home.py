@@ -6,6 +6,7 @@ templates/KEY/          a template: ram, state, template.json
 rootfs/KEY.erofs        root file systems by their layers
 snapshots/TAG/          see snapshot.py
 run/ID/                 a running machine: console
+servers.lock            held by the servers of this store (leftovers.py)
 accel.json              whether KVM works, and in which boot that was measured
 """
 

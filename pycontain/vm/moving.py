@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from pycontain.errors import Conflict, MachineError
 from pycontain.vm.home import directory
-from pycontain.vm.snapshot import place, read
+from pycontain.vm.snapshot import FORMAT, place, read, shared
 
 if TYPE_CHECKING:
     from pycontain.store import Store
@@ -38,35 +38,40 @@ def export(store: Store, tag: str, out: IO[bytes]) -> None:
         tar.add(path, IMAGE, filter=_plain)
 
 
-def take_in(store: Store, source: IO[bytes], tag: str | None = None) -> str:
-    """Read such a tar; the name of the snapshot that is there now (tag, or the container's name)."""
+def take_in(store: Store, source: IO[bytes], tag: str | None = None, *, shares: bool = False) -> str:
+    """Read such a tar; the name of the snapshot that is there now (tag, or the container's name).
+
+    shares: the machine may have those of the host's directories that it had where it was saved. Who made the tar chose
+    them."""
     from pycontain.store.archive import load
 
     with store.tmp_dir("import") as scratch:
-        with tarfile.open(fileobj=source, mode="r|*") as tar:
-            for member in tar:
-                parts = member.name.split("/")
-                if (
-                    not (member.isreg() or member.isdir())
-                    or ".." in parts
-                    or parts[0] not in (*MEMBERS, IMAGE, "base")
-                ):
-                    raise MachineError(f"import a snapshot: {member.name} does not belong into one")
-                tar.extract(member, scratch, filter="data")
+        try:
+            _extract(source, scratch)
+        except tarfile.TarError as error:
+            raise MachineError(f"import a snapshot: this is no complete tar ({error})") from None
         try:
             with open(os.path.join(scratch, "snapshot.json"), encoding="utf-8") as file:
                 kept = json.load(file)
-        except (FileNotFoundError, ValueError):
+            sources = shared(kept) if kept["format"] == FORMAT else []
+            name = tag or str(kept["record"]["Name"])
+        except (FileNotFoundError, LookupError, TypeError, ValueError, AttributeError):
             raise MachineError("import a snapshot: this is none") from None
-        for name in MEMBERS:
-            if not os.path.isfile(os.path.join(scratch, name)):
-                raise MachineError(f"import a snapshot: {name} is missing")
+        if kept["format"] != FORMAT:
+            raise MachineError("import a snapshot: it is of another version of pycontain")
+        if sources and not shares:
+            raise MachineError(
+                f"import snapshot {name}: its machine would share {', '.join(sources)} of this host",
+                hint="--shares allows that",
+            )
+        for member in MEMBERS:
+            if not os.path.isfile(os.path.join(scratch, member)):
+                raise MachineError(f"import a snapshot: {member} is missing")
         image = os.path.join(scratch, IMAGE)
         if os.path.exists(image):
             with open(image, "rb") as file:
                 load(store, file)
             os.unlink(image)
-        name = tag or str(kept["record"]["Name"])
         target = place(store.root, name)
         if os.path.exists(target):
             raise Conflict(
@@ -82,6 +87,19 @@ def take_in(store: Store, source: IO[bytes], tag: str | None = None) -> str:
             shutil.rmtree(moved, ignore_errors=True)
             raise MachineError(f"import snapshot {name}: {error.strerror}") from None
     return name
+
+
+def _extract(source: IO[bytes], scratch: str) -> None:
+    with tarfile.open(fileobj=source, mode="r|*") as tar:
+        for member in tar:
+            parts = member.name.split("/")
+            if (
+                not (member.isreg() or member.isdir())
+                or ".." in parts
+                or parts[0] not in (*MEMBERS, IMAGE, "base")
+            ):
+                raise MachineError(f"import a snapshot: {member.name} does not belong into one")
+            tar.extract(member, scratch, filter="data")
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -183,10 +183,16 @@ class Operations:
     async def op_restore(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         from pycontain.vm import snapshot
 
+        identity = request["spec"]["id"]
         with self._server.counted():
-            if request["spec"]["id"] in self._server.running:
-                raise ContainerError(f"restore {request['tag']}: the container is running")
             program = await self._server.cloner.qemu()
+            # before what runs is ended for it
+            reason = await asyncio.to_thread(
+                snapshot.obstacle, self._server.root, program, request["tag"]
+            )
+            if reason is not None:
+                raise MachineError(f"restore {request['tag']} here: {reason}")
+            await self._server.clear(identity)
             running = await snapshot.restore(
                 self._server, program, request["tag"], request["spec"], fresh=request["fresh"]
             )

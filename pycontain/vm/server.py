@@ -24,7 +24,7 @@ from pycontain.errors import ContainerError, MachineError
 from pycontain.kernel import protocol
 from pycontain.kernel.streams import Log
 from pycontain.store import Store
-from pycontain.vm import rootfs
+from pycontain.vm import leftovers, rootfs
 from pycontain.vm.cloner import Cloner
 from pycontain.vm.connection import Connection, report
 from pycontain.vm.machine import Machine
@@ -50,6 +50,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._busy_at = time.monotonic()
         self._listener = listener
+        self._claim = leftovers.claim(self.root)
         self.cloner = Cloner(self.root)
         self._uml = Booter(protocol.runtime_directory(self.root))
         self._operations = Operations(self)
@@ -159,6 +160,16 @@ class Server:
             machine.on_end = changes.bring_home
         running.write_state()
         return running
+
+    async def clear(self, identity: str) -> None:
+        """End the container's machine, if one runs, and keep the container even where it was to be removed then."""
+        running = self.running.get(identity)
+        if running is None:
+            return
+        running.spec["remove"] = False
+        await running.machine.stop()
+        while self.running.get(identity) is running:
+            await asyncio.sleep(0.001)
 
     async def shut_down(self) -> None:
         """End every machine, and then this process."""

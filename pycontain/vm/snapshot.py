@@ -47,27 +47,50 @@ def place(root: str, tag: str) -> str:
 
 
 def read(root: str, tag: str) -> dict[str, Any]:
-    """snapshot.json. NotFound."""
+    """snapshot.json. NotFound, and MachineError for one that another version of ours has written."""
     try:
         with open(os.path.join(place(root, tag), "snapshot.json"), encoding="utf-8") as file:
-            value: dict[str, Any] = json.load(file)
+            value = json.load(file)
     except FileNotFoundError:
         raise NotFound(f"find snapshot {tag}: there is none", hint="pycontain vm ls lists them") from None
-    if value.get("format") != FORMAT:
-        raise MachineError(f"read snapshot {tag}: it is of another version")
+    except ValueError as error:
+        raise MachineError(f"read snapshot {tag}: {error}", hint=f"pycontain vm rm {tag}") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise MachineError(
+            f"read snapshot {tag}: it is of another version of pycontain", hint=f"pycontain vm rm {tag}"
+        )
     return value
+
+
+def shared(kept: dict[str, Any]) -> list[str]:
+    """What of the host's a snapshot's machine has mounted, or would mount when it is started again. kept: read()."""
+    own = os.path.join("containers", str(kept["id"]))
+    sources = [str(share["path"]) for _, share in kept["shares"]]
+    for mount in kept["record"]["Spec"]["mounts"]:
+        source = str(mount.get("source") or "")
+        if source and not os.path.dirname(source).endswith(own):
+            sources.append(source)
+    return sorted(set(sources))
 
 
 def tags(root: str) -> list[str]:
     """All snapshots' names."""
     folder = directory(root, "snapshots")
-    return sorted(n for n in os.listdir(folder) if os.path.exists(os.path.join(folder, n, "snapshot.json")))
+    return sorted(
+        name
+        for name in os.listdir(folder)
+        if _TAG.fullmatch(name) and os.path.exists(os.path.join(folder, name, "snapshot.json"))
+    )
 
 
 def remove(root: str, tag: str) -> None:
-    """NotFound where there is none."""
-    read(root, tag)
-    shutil.rmtree(place(root, tag))
+    """Of whatever version. NotFound where there is none."""
+    if tag not in tags(root):
+        raise NotFound(f"remove snapshot {tag}: there is none", hint="pycontain vm ls lists them")
+    # gone at once, whatever happens to the rest
+    aside = f"{place(root, tag)}~{os.getpid()}"
+    os.rename(place(root, tag), aside)
+    shutil.rmtree(aside)
 
 
 async def take(root: str, program: qemu.Qemu, identity: str, running: Running, tag: str) -> dict[str, Any]:
@@ -178,11 +201,9 @@ def obstacle(root: str, program: qemu.Qemu, tag: str) -> str | None:
 async def restore(
     server: Server, program: qemu.Qemu, tag: str, spec: dict[str, Any], *, fresh: bool
 ) -> Running:
-    """A machine in the snapshot's state runs the container `spec`. fresh: it is a new one, with a name of its own."""
+    """A machine in the snapshot's state runs the container `spec`. fresh: it is a new one, with a name of its own. There
+    must be no obstacle()."""
     kept = read(server.root, tag)
-    reason = await asyncio.to_thread(obstacle, server.root, program, tag)
-    if reason is not None:
-        raise MachineError(f"restore {tag} here: {reason}")
     source = place(server.root, tag)
     container = spec["directory"]
     _put_base(source, container)
@@ -211,7 +232,7 @@ async def restore(
         machine.hostname = os.fsencode(spec["hostname"] if fresh else kept["hostname"])
         for fd, share in kept["shares"]:
             machine.serving.shares[int(fd)] = Share.restored(share)
-        await _wake(machine, fresh)
+        await _wake(machine, spec if fresh else None)
         if machine.serving.shares:
             machine.serving.begin()
         for row in kept["sessions"]:
@@ -228,12 +249,21 @@ async def restore(
     return running
 
 
-async def _wake(machine: Machine, fresh: bool) -> None:
-    """The clock and randomness are of now; a new machine gets its own name and machine-id."""
+async def _wake(machine: Machine, spec: dict[str, Any] | None) -> None:
+    """The clock and randomness are of now. spec: of a new machine, which gets its own names and machine-id."""
     script = Script()
-    guest.awake(script, machine.hostname if fresh else None)
-    if fresh and machine.own_machine_id:
-        script.write_file(b"/c/files/0", os.urandom(16).hex().encode() + b"\n", what="write a machine-id")
+    guest.awake(script, None if spec is None else machine.hostname)
+    if spec is not None:
+        flags = guest.O_WRONLY | guest.O_CREAT | guest.O_TRUNC
+        if machine.own_machine_id:
+            script.write_file(
+                b"/c/files/0", os.urandom(16).hex().encode() + b"\n", flags, what="write a machine-id"
+            )
+        for number, mount in enumerate(spec["mounts"], 1):
+            if mount["target"] in ("/etc/hostname", "/etc/hosts") and os.path.isfile(mount["source"]):
+                with open(mount["source"], "rb") as file:
+                    data = file.read()
+                script.write_file(b"/c/files/%d" % number, data, flags, what=f"write {mount['target']}")
     await machine.run(script)
 
 

@@ -182,6 +182,25 @@ def test_nothing_is_left_when_the_server_is_killed(pc: Pycontain) -> None:
 
 
 @pytest.mark.vm
+def test_what_a_killed_server_leaves_is_cleared_by_the_next(pc: Pycontain) -> None:
+    """Its machines' files, and a snapshot that it was writing."""
+    pc.vm("-d", "--name", "saved", "box", "sleep", "1000", check=True)
+    snapshots, run = pc.root / "vm" / "snapshots", pc.root / "vm" / "run"
+    argv = [sys.executable, "-m", "pycontain", "vm", "snapshot", "saved", "half"]
+    process = subprocess.Popen(argv, env=pc.env, stderr=subprocess.PIPE)
+    until(lambda: list(snapshots.glob("half~*/state")))
+    os.kill(pc.server(), signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 125 and errors.count(b"\n") == 1, errors
+    assert list(snapshots.iterdir()) and list(run.iterdir())
+    assert pc("vm", "ls").stdout.count(b"\n") == 1
+    assert pc.vm("--rm", "box", "echo", "here").stdout == b"here\n"
+    assert list(snapshots.iterdir()) == []
+    until(lambda: not [path for path in run.iterdir() if not path.name.startswith("zygote")])
+    pc("rm", "-f", "saved", check=True)
+
+
+@pytest.mark.vm
 def test_a_machine_that_stands_still(pc: Pycontain) -> None:
     """QEMU itself is stopped: an exec fails within its deadline, and the machine is given up."""
     pc.vm("-d", "--name", "still", "box", "sleep", "1000", check=True)

@@ -285,6 +285,90 @@ def test_snapshots_clones_and_a_move(pc: Pycontain, tmp_path: Path) -> None:
     pc("rm", "-f", "old", "twin", check=True)
 
 
+def test_a_clone_s_own_files_outlive_the_original(pc: Pycontain) -> None:
+    words = ("--hostname", "special", "--add-host", "foo:1.2.3.4", "box", "sleep", "1000")
+    pc.vm("-d", "--name", "orig", *words, check=True)
+    pc("vm", "snapshot", "orig", "names", check=True)
+    identity = pc("vm", "clone", "names", "--name", "twin", check=True).stdout.decode().strip()
+
+    def names() -> list[str]:
+        said = pc("exec", "twin", "sh", "-c", "hostname; cat /etc/hostname /etc/hosts", check=True).stdout
+        lines = said.decode().splitlines()
+        return [*lines[:2], lines[-1].split()[1], *(line for line in lines if "foo" in line)]
+
+    wanted = [identity[:12]] * 3 + ["1.2.3.4\tfoo"]
+    assert names() == wanted
+    pc("rm", "-f", "orig", check=True)
+    pc("restart", "-t", "0", "twin", check=True)
+    assert names() == wanted
+    pc("vm", "rm", "names", check=True)
+    pc("rm", "-f", "twin", check=True)
+
+
+def test_a_machine_that_is_removed_at_its_end_can_be_restored(pc: Pycontain) -> None:
+    pc.vm("-d", "--rm", "--name", "brief", "box", "sleep", "1000", check=True)
+    pc("vm", "snapshot", "brief", "brief", check=True)
+    pc("exec", "brief", "sh", "-c", "echo > /later", check=True)
+    pc("vm", "restore", "brief", "brief", check=True)
+    assert pc("exec", "brief", "ls", "/later").returncode == 1
+    pc("stop", "-t", "0", "brief", check=True)
+    assert b"brief" not in pc("ps", "-a").stdout
+    pc("vm", "rm", "brief", check=True)
+
+
+def test_a_snapshot_that_shares_directories_is_not_imported_unasked(pc: Pycontain, tmp_path: Path) -> None:
+    """Who made the tar chose which ones."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").write_text("x\n")
+    (tmp_path / "single").write_text("y\n")
+    for name, source in (("dir", shared), ("single", tmp_path / "single")):
+        pc.vm("-d", "--name", name, "-v", f"{source}:/s", "box", "sleep", "1000", check=True)
+        pc("vm", "snapshot", name, name, check=True)
+        pc("vm", "export", name, "-o", str(tmp_path / "snapshot.tar"), check=True)
+        pc("vm", "rm", name, check=True)
+        done = pc("vm", "import", str(tmp_path / "snapshot.tar"))
+        assert done.returncode == 125 and f"would share {source} of this host".encode() in done.stderr
+        assert pc("vm", "ls").stdout.count(b"\n") == 1
+        pc("vm", "import", "--shares", str(tmp_path / "snapshot.tar"), check=True)
+        pc("rm", "-f", name, check=True)
+        pc("vm", "clone", name, "--name", name, check=True)
+        assert pc("exec", name, "ls", "/s").returncode == 0
+        pc("rm", "-f", name, check=True)
+        pc("vm", "rm", name, check=True)
+
+
+def test_what_is_no_snapshot(pc: Pycontain, tmp_path: Path) -> None:
+    for content, reason in ((b"x" * 2000, b"no complete tar"), (b"", b"no complete tar"), (bytes(10240), b"this is none")):
+        (tmp_path / "tar").write_bytes(content)
+        done = pc("vm", "import", str(tmp_path / "tar"))
+        assert done.returncode == 125 and reason in done.stderr, done.stderr
+    done = pc("vm", "import", str(tmp_path / "nothing"))
+    assert done.returncode == 125 and b"read " in done.stderr and b"Errno" not in done.stderr
+    (tmp_path / "kept.tar").write_bytes(b"kept")
+    done = pc("vm", "export", "nothing", "-o", str(tmp_path / "kept.tar"))
+    assert done.returncode == 125 and (tmp_path / "kept.tar").read_bytes() == b"kept"
+
+
+def test_a_snapshot_of_another_version_can_be_seen_and_removed(pc: Pycontain) -> None:
+    place = pc.root / "vm" / "snapshots" / "ancient"
+    place.mkdir(parents=True)
+    (place / "snapshot.json").write_text('{"format": 1}')
+    (place / "state").write_bytes(b"x")
+    assert b"ancient   (of another version)" in pc("vm", "ls", check=True).stdout
+    done = pc("vm", "clone", "ancient")
+    assert done.returncode == 125 and b"another version of pycontain (pycontain vm rm ancient)" in done.stderr
+    pc("vm", "rm", "ancient", check=True)
+    assert not place.exists()
+
+
+def test_inspect_tells_what_a_machine_has(pc: Pycontain) -> None:
+    pc("create", "--runtime", "vm", "-m", "200m", "--cpus", "2", "--name", "shown", "box", "true", check=True)
+    shown = json.loads(pc("inspect", "shown", check=True).stdout)[0]["HostConfig"]
+    assert (shown["Memory"], shown["NanoCpus"], shown["NetworkMode"]) == (200 << 20, 2 * 10**9, "default")
+    pc("rm", "shown", check=True)
+
+
 def test_the_clock_is_right(pc: Pycontain) -> None:
     done = pc.vm("--rm", "box", "sh", "-c", "echo > /tmp/f; busybox stat -c %Y /tmp/f")
     assert abs(int(done.stdout) - time.time()) < 5
