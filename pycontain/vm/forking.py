@@ -17,7 +17,9 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from pycontain.errors import MachineError
@@ -31,7 +33,9 @@ FS_BASE = 21
 """The word of user_regs_struct that says where a thread's own memory is."""
 CLONE_PARENT, CLONE_THREAD_FLAGS = 0x8000, 0x3D0F00
 """The latter as pthread_create(3): VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID, CHILD_CLEARTID."""
-SYSCALL_INSTRUCTION = b"\x0f\x05"
+WAITS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "futex", "clock_nanosleep", "read")
+TRIES, PAUSE = 100, 0.01
+"""How often, and after how many seconds, it is stopped to see whether it is at rest."""
 INTERRUPTED = frozenset((-512, -513, -514, -516))
 """ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK: the call is to be made again."""
 MADV_DOFORK = 11
@@ -54,23 +58,26 @@ class Thread(NamedTuple):
 
 
 class Frozen:
-    """A process that stands still from now on. MachineError where that cannot be had; if some of its threads stood
-    still already, it has been killed."""
+    """A process that stands still from now on, in a moment when all its threads wait: one that holds a lock is known to
+    the lock by a number that its copy does not have. MachineError where that cannot be had; if it had been stopped
+    already, it has been killed."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, waits: Collection[str] = WAITS) -> None:
+        """waits: the calls in which a thread may wait."""
         self.pid = pid
-        self._seized: list[int] = []
+        self._seized: set[int] = set()
+        self._numbers = {arch.NUMBERS[name] for name in waits}
         try:
-            self._stop_all()
+            self._stop_in_quiet()
             # the child begins with the first one
             self._threads = [_look(tid) for tid in sorted(self._seized, key=lambda tid: tid != pid)]
-            self._instruction = self._find_instruction()
+            self._instruction = self._threads[0].registers[arch.RIP]
             self._number_at = self._find_number()
             for start, end in _kept_from_children(pid):
                 self._call("madvise", start, end - start, MADV_DOFORK)
         except (OSError, MachineError) as error:
             if self._seized:
-                _end(pid, self._seized)
+                _end(pid, list(self._seized))
             if isinstance(error, OSError):
                 raise MachineError(f"fork process {pid}: {error.strerror}") from None
             raise
@@ -81,30 +88,42 @@ class Frozen:
     def _tids(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(f"/proc/{self.pid}/task"))
 
+    def _stop_in_quiet(self) -> None:
+        for _ in range(TRIES):
+            self._stop_all()
+            if all(map(self._waits, self._seized)):
+                return
+            for tid in self._seized:
+                # the kernel's own way to go on with some calls hides which ones they are (restart_syscall(2))
+                host.set_registers(tid, arch.REGISTERS.pack(*_registers(tid)))
+                host.ptrace(host.PTRACE_CONT, tid)
+            time.sleep(PAUSE)
+        raise MachineError(f"fork process {self.pid}: it is never at rest")
+
     def _stop_all(self) -> None:
         tried: set[int] = set()
         while left := [tid for tid in self._tids() if tid not in tried]:  # threads that run may make others
             for tid in left:
                 tried.add(tid)
                 try:
-                    host.ptrace(host.PTRACE_SEIZE, tid, 0, host.PTRACE_OPTIONS)
+                    if tid not in self._seized:
+                        host.ptrace(host.PTRACE_SEIZE, tid, 0, host.PTRACE_OPTIONS)
                     host.ptrace(host.PTRACE_INTERRUPT, tid)
-                except ProcessLookupError:  # ended meanwhile
-                    continue
+                except ProcessLookupError:
+                    pass  # ended meanwhile
                 except PermissionError:
                     # one that was made meanwhile is ours already, and stops by itself
                     if not _is_traced(self.pid, tid):
                         raise
-                if os.WIFSTOPPED(os.waitpid(tid, host.WALL)[1]):  # else it has ended meanwhile, too
-                    self._seized.append(tid)
+                if _stopped(tid):
+                    self._seized.add(tid)
+                else:
+                    self._seized.discard(tid)
 
-    def _find_instruction(self) -> int:
-        """Where a thread stands that waits in a system call: the instruction that makes it."""
-        for thread in self._threads:
-            at = thread.registers[arch.RIP]
-            if _read(self.pid, at, arch.SYSCALL_INSTRUCTION_SIZE) == SYSCALL_INSTRUCTION:
-                return at
-        raise MachineError(f"fork process {self.pid}: none of its threads waits in a system call")
+    def _waits(self, tid: int) -> bool:
+        """Whether a stopped thread was waiting in a call that it makes again."""
+        words = arch.REGISTERS.unpack(host.get_registers(tid))
+        return _signed(words[arch.RAX]) in INTERRUPTED and words[arch.ORIG_RAX] in self._numbers
 
     def _find_number(self) -> int:
         """Where, from a thread's own memory on, its number is."""
@@ -203,13 +222,29 @@ def _call(tid: int, registers: Sequence[int], instruction: int, name: str, *argu
     return result
 
 
+def _stopped(tid: int) -> bool:
+    """Wait until a thread that was asked to stop does so; False where it has ended instead."""
+    while True:
+        try:
+            _, status = os.waitpid(tid, host.WALL)
+        except ChildProcessError:
+            return False
+        if not os.WIFSTOPPED(status):
+            return False
+        event = status >> 16
+        if event == host.EVENT_STOP:
+            return True
+        host.ptrace(host.PTRACE_CONT, tid, 0, 0 if event else os.WSTOPSIG(status))  # a signal is delivered
+
+
 def _end(pid: int, tids: Sequence[int]) -> None:
-    """Kill a process with these threads. Those that are traced are waited for one by one, the first one last."""
+    """Kill a process with these threads. Those that are traced are waited for one by one, the first one last: it has not
+    ended before they have."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    for tid in reversed(tids):
+    for tid in sorted(tids, key=lambda tid: tid == pid):
         try:
             while os.WIFSTOPPED(os.waitpid(tid, host.WALL)[1]):
                 pass
@@ -227,14 +262,19 @@ def _wait(tid: int) -> int:
 
 def _look(tid: int) -> Thread:
     """What a stopped thread is made of."""
+    mask = ctypes.create_string_buffer(8)
+    host.ptrace(PTRACE_GETSIGMASK, tid, 8, ctypes.addressof(mask))
+    return Thread(tid, _registers(tid), _extended(tid, PTRACE_GETREGSET, bytes(EXTENDED)), mask.raw)
+
+
+def _registers(tid: int) -> tuple[int, ...]:
+    """Of a stopped thread, such that it goes on where it stood: a call that was interrupted is made again."""
     words = list(arch.REGISTERS.unpack(host.get_registers(tid)))
     if _signed(words[arch.ORIG_RAX]) >= 0 and _signed(words[arch.RAX]) in INTERRUPTED:
         words[arch.RAX] = words[arch.ORIG_RAX]
         words[arch.RIP] -= arch.SYSCALL_INSTRUCTION_SIZE
     words[arch.ORIG_RAX] = WORD
-    mask = ctypes.create_string_buffer(8)
-    host.ptrace(PTRACE_GETSIGMASK, tid, 8, ctypes.addressof(mask))
-    return Thread(tid, tuple(words), _extended(tid, PTRACE_GETREGSET, bytes(EXTENDED)), mask.raw)
+    return tuple(words)
 
 
 def _become(tid: int, thread: Thread) -> None:
@@ -258,7 +298,7 @@ def _signed(word: int) -> int:
 
 def _is_traced(pid: int, tid: int) -> bool:
     with open(f"/proc/{pid}/task/{tid}/status", "rb") as file:
-        return b"\nTracerPid:\t%d\n" % os.getpid() in file.read()
+        return b"\nTracerPid:\t%d\n" % threading.get_native_id() in file.read()
 
 
 def _read(pid: int, address: int, size: int, *, short: bool = False) -> bytes:

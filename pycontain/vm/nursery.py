@@ -18,6 +18,10 @@ UNUSED = 30.0
 """Seconds after which a zygote that nothing was forked of ends: it holds some 60 MB."""
 
 
+DEADLINE = 20.0
+"""Seconds for one to be made."""
+
+
 class Nursery:
     """The zygotes of a store's templates. root: the store's."""
 
@@ -46,8 +50,8 @@ class Nursery:
             place = directory(self._root, "run", f"zygote-{key}")
             task = self._zygotes[key] = loop.create_task(Zygote.make(program, template, place))
         try:
-            zygote = await asyncio.shield(task)
-        except MachineError as error:
+            zygote = await asyncio.wait_for(asyncio.shield(task), DEADLINE)
+        except (MachineError, TimeoutError) as error:
             self._give_up(key, error)
             self._impossible.add(key)
             return None
@@ -64,10 +68,11 @@ class Nursery:
         """Of those that are there."""
         return [task.result().pid for task in self._zygotes.values() if _made(task)]
 
-    def _give_up(self, key: str, error: MachineError) -> None:
+    def _give_up(self, key: str, error: Exception) -> None:
         """Machines are made without zygotes, then; who looks for the reason finds it in the server's log."""
         if key in self._zygotes:
-            print(f"a machine is cloned without a zygote: {error}", file=sys.stderr, flush=True)
+            reason = str(error) or f"there was none within {DEADLINE:g} s"
+            print(f"a machine is cloned without a zygote: {reason}", file=sys.stderr, flush=True)
         self._drop(key)
 
     def _wait(self, key: str) -> None:

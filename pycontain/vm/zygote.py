@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 NAME, CHILDS_NAME = "vm-zygote", b"qemu-system-x86"
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
 O_CLOEXEC = 0o2000000
+AT_REST = ("poll", "ppoll", "futex")
+"""Where QEMU's threads wait while nothing happens. One that sleeps is about to do something."""
 SHARED_KINDS = ("anon_inode:[signalfd]",)
 """Of descriptors that are no files: what tells each process of its own."""
 
@@ -95,7 +97,7 @@ class Zygote:
     def _freeze(self) -> None:
         machine, pid = self._process.machine, self._process.pid
         self._version = self._process.qmp.version
-        self._frozen = Frozen(pid)
+        self._frozen = Frozen(pid, AT_REST)
         for name in os.listdir(f"/proc/{pid}/fd"):
             what = os.readlink(f"/proc/{pid}/fd/{name}")
             if what == "anon_inode:[eventfd]":

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pycontain.errors import MachineError
+from pycontain.vm import forking
 from pycontain.vm.forking import Child, Frozen
 
 PROGRAM = """
@@ -71,6 +72,32 @@ def test_all_threads_go_on_in_each_child(program: subprocess.Popen[bytes]) -> No
         assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
     frozen.end()
     assert not os.path.exists(f"/proc/{program.pid}")
+
+
+def test_it_is_stopped_while_it_is_at_rest() -> None:
+    """A thread that runs may hold locks, which know it by its number."""
+    code = "import os, time\nos.write(1, b'x')\nwhile True:\n for _ in range(10000): pass\n time.sleep(0.002)"
+    busy = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert busy.stdout is not None
+    assert busy.stdout.read(1) == b"x"
+    frozen = Frozen(busy.pid)
+    with open(f"/proc/{busy.pid}/syscall", encoding="ascii") as file:
+        assert file.read().split()[0] == "230"  # clock_nanosleep
+    frozen.end()
+    busy.stdout.close()
+    busy.wait()
+
+
+def test_what_is_never_at_rest_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "TRIES", 3)
+    busy = subprocess.Popen([sys.executable, "-c", "print('x', flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+    assert busy.stdout is not None
+    busy.stdout.readline()
+    with pytest.raises(MachineError, match="never at rest"):
+        Frozen(busy.pid)
+    busy.stdout.close()
+    assert not os.path.exists(f"/proc/{busy.pid}")
+    busy.wait()
 
 
 def test_a_child_is_prepared_by_calls_of_its_own(program: subprocess.Popen[bytes]) -> None:

@@ -127,6 +127,18 @@ def test_qemu_that_cannot_be_forked_is_asked_once(asked: Any, monkeypatch: Any, 
     assert capsys.readouterr().err == "a machine is cloned without a zygote: fork QEMU: no ptrace here\n"
 
 
+def test_one_that_does_not_come_up_is_not_waited_for(asked: Any, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(nursery, "DEADLINE", 0.01)
+    monkeypatch.setattr(Double, "make", lambda *_: asyncio.sleep(1000))
+
+    async def scenario(ask: Ask, it: Nursery) -> None:
+        assert [await ask(), await ask(), await ask()] == [None] * 3
+        await it.end()
+
+    asked(scenario)
+    assert "there was none within 0.01 s" in capsys.readouterr().err
+
+
 def test_one_that_fails_is_replaced(asked: Any, monkeypatch: Any, capsys: Any) -> None:
     async def scenario(ask: Ask, it: Nursery) -> None:
         await ask()
