@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 
@@ -41,6 +42,9 @@ def compare(
     Options of ours are taken anywhere before a --. Without COMMAND a program that prints a line and ends is run, so that only the way there is measured.
     """
     if consolidate is not None:
+        for given, option in ((image, "IMAGE"), (page, "--html"), (only, "--only")):
+            if given:
+                raise UsageError(f"compare: --consolidate measures nothing: {option} does not go with it")
         _consolidate(consolidate, as_json)
         return
     if image is None:
@@ -62,6 +66,7 @@ def compare(
 
         if importlib.util.find_spec("matplotlib") is None:
             raise UsageError("compare: --html needs matplotlib", hint="pip install 'pycontain[plots]'")
+        _check_writable(page)  # before minutes of measuring
     from pycontain.compare.discovery import find
 
     found, missing = find(image, only or KINDS)
@@ -79,6 +84,17 @@ def compare(
         from pycontain.compare.text import table
 
         click.echo(table(report))
+
+
+def _check_writable(path: str) -> None:
+    there = os.path.exists(path)
+    try:
+        with open(path, "ab"):
+            pass
+        if not there:
+            os.unlink(path)
+    except OSError as error:
+        raise UsageError(f"compare: write {path}: {error.strerror}") from None
 
 
 class _progress:

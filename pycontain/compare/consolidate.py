@@ -30,6 +30,10 @@ from typing import Any, NamedTuple
 
 from pycontain.errors import MachineError
 
+MOST = 10_000
+"""Instances."""
+ROUNDING = 1e-9
+
 
 class Service(NamedTuple):
     """One instance. CPU in cores, memory in MB."""
@@ -68,31 +72,75 @@ def read_spec(data: bytes, name: str) -> Spec:
         value = json.loads(data) if name.endswith(".json") else tomllib.loads(data.decode())
     except ValueError as error:
         raise MachineError(f"read {name}: {error}") from None
-    try:
-        host = value["host"]
-        keep = 1 - float(host.get("reserve", 0.1))
-        machine = value.get("machine", {})
-        services = [service for row in value["service"] for service in _services(row)]
-        spec = Spec(
-            float(host["cpus"]) * keep, float(host["memory"]) * keep,
-            float(machine.get("memory", 35)), float(machine.get("cpu", 0.05)), services,
-        )  # fmt: skip
-    except KeyError as error:
-        raise MachineError(f"read {name}: {error.args[0]} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise MachineError(f"read {name}: {error}") from None
-    if not services or spec.cpus <= 0 or spec.memory <= 0:
-        raise MachineError(f"read {name}: no service, or a host without CPUs or memory")
-    return spec
-
-
-def _services(row: dict[str, Any]) -> list[Service]:
-    cpu, memory = float(row["cpu"]), float(row["memory"])
-    one = Service(
-        str(row["name"]), cpu, max(float(row.get("cpu_peak", 2 * cpu)), cpu),
-        memory, max(float(row.get("memory_peak", memory)), memory),
+    top = _Part(name, "", value, ("host", "machine", "service"))
+    host = _Part(name, "[host]", top.values.get("host"), ("cpus", "memory", "reserve"))
+    machine = _Part(name, "[machine]", top.values.get("machine", {}), ("memory", "cpu"))
+    rows = top.values.get("service")
+    if not isinstance(rows, list) or not rows:
+        raise MachineError(f"read {name}: there is no [[service]]")
+    reserve = host.number("reserve", 0.1)
+    if reserve >= 1:
+        raise host.wrong("reserve", "below 1")
+    cpus, room = host.number("cpus", above=0), host.number("memory", above=0)
+    services: list[Service] = []
+    for row in rows:
+        services += _services(name, row, MOST - len(services))
+    return Spec(
+        cpus * (1 - reserve), room * (1 - reserve),
+        machine.number("memory", 35), machine.number("cpu", 0.05), services,
     )  # fmt: skip
-    return [one] * int(row.get("count", 1))
+
+
+class _Part:
+    """A table of a specification. file, where: for messages. MachineError for what does not belong there."""
+
+    def __init__(self, file: str, where: str, values: Any, keys: tuple[str, ...]) -> None:
+        self._file, self._where = file, where
+        if not isinstance(values, dict):
+            what = "it is no table of values" if where == "" else f"{where} is {'missing' if values is None else 'no table'}"
+            raise MachineError(f"read {file}: {what}")
+        self.values = values
+        for key in values:
+            if key not in keys:
+                place = f"{where}: " if where else ""
+                raise MachineError(f"read {file}: {place}{key} is not known", hint=f"there are {', '.join(keys)}")
+
+    def wrong(self, key: str, wanted: str) -> MachineError:
+        return MachineError(f"read {self._file}: {self._where}: {key} = {self.values.get(key)!r}: not {wanted}")
+
+    def number(self, key: str, default: float | None = None, *, above: float = -1.0) -> float:
+        """At least 0, and above `above`."""
+        value = self.values.get(key, default)
+        if value is None:
+            raise MachineError(f"read {self._file}: {self._where}: {key} is missing")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise self.wrong(key, "a number")
+        if value <= above:
+            raise self.wrong(key, f"above {above:g}")
+        return float(value)
+
+
+def _services(file: str, row: Any, most: int) -> list[Service]:
+    keys = ("name", "count", "cpu", "cpu_peak", "memory", "memory_peak")
+    name = row.get("name") if isinstance(row, dict) else None
+    part = _Part(file, f"service {name}" if name else "[[service]]", row, keys)
+    if not isinstance(name, str) or not name:
+        raise part.wrong("name", "a name")
+    cpu, memory = part.number("cpu"), part.number("memory")
+    one = Service(
+        name, cpu, part.number("cpu_peak", 2 * cpu), memory, part.number("memory_peak", memory)
+    )
+    for key, average, peak in (
+        ("cpu_peak", cpu, one.cpu_peak), ("memory_peak", memory, one.memory_peak),
+    ):  # fmt: skip
+        if peak < average:
+            raise part.wrong(key, f"at least the average, {average:g}")
+    count = row.get("count", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise part.wrong("count", "a whole number")
+    if count > most:
+        raise part.wrong("count", f"at most {MOST} instances in all")
+    return [one] * count
 
 
 def pack(spec: Spec) -> list[Packing]:
@@ -104,37 +152,53 @@ def _pack(spec: Spec, kind: str) -> Packing:
     order = sorted(
         spec.services, key=lambda s: s.memory_peak / spec.memory + s.cpu_peak / spec.cpus, reverse=True
     )
-    hosts: list[list[Service]] = []
+    hosts: list[_Host] = []
     for service in order:
         for host in hosts:
-            if _fits(spec, kind, [*host, service]):
-                host.append(service)
+            if host.take(service):
                 break
         else:
-            if not _fits(spec, kind, [service]):
+            hosts.append(_Host(spec, kind))
+            if not hosts[-1].take(service):
                 raise MachineError(f"place {service.name}: it does not fit on a host")
-            hosts.append([service])
     cpu = sum(s.cpu for s in spec.services) * (1 + spec.machine_cpu if kind == "machines" else 1)
     memory = sum(s.memory for s in spec.services)
     if kind == "machines":
         memory += spec.machine_memory * len(spec.services)
-    count = len(hosts)
+    count = max(len(hosts), 1)
     return Packing(
         kind,
-        [[s.name for s in host] for host in hosts],
+        [host.names for host in hosts],
         cpu / (count * spec.cpus),
         memory / (count * spec.memory),
     )
 
 
-def _fits(spec: Spec, kind: str, services: list[Service]) -> bool:
-    if kind == "machines":
-        cpu = sum(s.cpu_peak for s in services) * (1 + spec.machine_cpu)
-        memory = sum(s.memory_peak + spec.machine_memory for s in services)
-    else:
-        cpu = sum(s.cpu for s in services) + max(s.cpu_peak - s.cpu for s in services)
-        memory = sum(s.memory for s in services) + max(s.memory_peak - s.memory for s in services)
-    return cpu <= spec.cpus and memory <= spec.memory
+class _Host:
+    """What lies on a host: sums, and the largest rise above an average."""
+
+    def __init__(self, spec: Spec, kind: str) -> None:
+        self._spec = spec
+        self._machines = kind == "machines"
+        self.names: list[str] = []
+        self._cpu = self._memory = self._cpu_rise = self._memory_rise = 0.0
+
+    def take(self, service: Service) -> bool:
+        """Whether there was room for it."""
+        spec = self._spec
+        if self._machines:
+            cpu = self._cpu + service.cpu_peak * (1 + spec.machine_cpu)
+            memory = self._memory + service.memory_peak + spec.machine_memory
+            cpu_rise = memory_rise = 0.0
+        else:
+            cpu, memory = self._cpu + service.cpu, self._memory + service.memory
+            cpu_rise = max(self._cpu_rise, service.cpu_peak - service.cpu)
+            memory_rise = max(self._memory_rise, service.memory_peak - service.memory)
+        if cpu + cpu_rise > spec.cpus + ROUNDING or memory + memory_rise > spec.memory + ROUNDING:
+            return False
+        self._cpu, self._memory, self._cpu_rise, self._memory_rise = cpu, memory, cpu_rise, memory_rise
+        self.names.append(service.name)
+        return True
 
 
 def text(packings: list[Packing]) -> str:

@@ -87,7 +87,9 @@ class Nursery:
         handle = self._ends.pop(key, None)
         if handle is not None:
             handle.cancel()
-        if task is not None and _made(task):
+        if task is not None and not task.done():
+            task.cancel()
+        elif task is not None and _made(task):
             asyncio.get_running_loop().create_task(task.result().end())
 
     async def end(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,14 +117,49 @@ def test_containers_need_fewer_hosts() -> None:
     assert "10 × web" in consolidate.text([containers, machines])
 
 
+HOST = b"[host]\ncpus = 4\nmemory = 1000\n"
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"x = [", "read s"),
         (b"[host]\ncpus=1\nmemory=1\n", "service"),
         (SPEC.replace(b"= 600", b"= 60000"), "fit"),
+        (b"[host]\ncpus=0\nmemory=1\n[[service]]\nname='a'", r"\[host\]: cpus = 0: not above 0"),
+        (HOST + b"[[service]]\nname='a'\ncpu=1\nmemory=1\ntypo=3", "service a: typo is not known"),
+        (HOST + b"[[service]]\nname='a'\ncpu='x'\nmemory=1", "service a: cpu = 'x': not a number"),
+        (HOST + b"[[service]]\nname='a'\ncpu=nan\nmemory=1", "service a: cpu = nan: not a number"),
+        (HOST + b"[[service]]\nname='a'\ncpu=2\ncpu_peak=1\nmemory=1", "cpu_peak = 1: not at least the average, 2"),
+        (HOST + b"[[service]]\nname='a'\ncpu=1\nmemory=1\ncount=-3", "count = -3: not a whole number"),
+        (HOST + b"[[service]]\nname='a'\ncpu=0\nmemory=0\ncount=100000000", "not at most 10000 instances"),
+        (HOST + b"[[service]]\ncpu=1\nmemory=1", "name = None: not a name"),
+        (b"service = 1\n" + HOST, "there is no"),
     ],
 )
 def test_specifications_that_make_no_sense(data: bytes, words: str) -> None:
     with pytest.raises(MachineError, match=words):
         consolidate.pack(consolidate.read_spec(data, "s.toml"))
+
+
+def test_many_services_are_packed_in_no_time() -> None:
+    service = b"[[service]]\nname='a'\ncpu=0.1\nmemory=10\ncount=10000"
+    begun = time.process_time()
+    containers, machines = consolidate.pack(consolidate.read_spec(HOST + service, "s.toml"))
+    assert time.process_time() - begun < 20
+    # 3.6 cores: 0.1 each, one of them at its peak; or each at its peak and a twentieth
+    assert (len(containers.hosts), len(machines.hosts)) == (-(-10000 // 35), -(-10000 // 17))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--consolidate", "s.toml", "--html", "x"], "--html does not go with it"),
+        (["--consolidate", "s.toml", "image"], "IMAGE does not go with it"),
+    ],
+)
+def test_options_that_do_not_go_together(words: list[str], reason: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pycontain", "compare", *words], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 125 and reason in done.stderr.decode()
