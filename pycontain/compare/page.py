@@ -43,7 +43,8 @@ WORDS = (
      "instead of some four hundred system calls: less to get wrong. And because a machine's whole state is its memory "
      "and its devices, it can be saved while it runs, cloned, and moved to another host."),
     ("Template", "Machines are not booted each time: one is booted once, and later ones are copies of it that share "
-     "its memory until they write to it."),
+     "its memory until they write to it. Who asks again under TCG gets copies of one that has run already, with what QEMU "
+     "has translated."),
 )  # fmt: skip
 
 

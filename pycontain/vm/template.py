@@ -42,7 +42,7 @@ BOOT_DEADLINE = 30.0
 """Seconds; a boot that hangs is tried once more."""
 UNUSED = 30 * 86400
 """Seconds after which a template that no machine was made of is removed."""
-FORMAT = 8
+FORMAT = 9
 DISK_SIZE = 1 << 40
 """Bytes of the template's disk, almost all of it a hole. Its driver keeps that size; a clone's disk is shorter, and
 its file system never looks behind its own end. Binding the driver in every clone instead would cost 0.1 s."""
