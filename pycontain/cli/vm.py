@@ -125,7 +125,9 @@ def _new_container(engine: Engine, old: dict[str, Any], name: str | None) -> Con
     options.dns_options, options.dns_search = kept["DnsOptions"], kept["DnsSearch"]
     files = {mount["target"]: mount for mount in etc_files.write(place, identity[:12], options)}
     record["Spec"]["mounts"] = [
-        files.get(mount["target"], mount) if old["Id"] in str(mount.get("source")) else mount
+        files.get(mount["target"], mount)
+        if f"/containers/{old['Id']}/" in str(mount.get("source"))
+        else mount
         for mount in record["Spec"]["mounts"]
     ]
     container = Container(identity, place, record)

@@ -64,11 +64,12 @@ def read(root: str, tag: str) -> dict[str, Any]:
 
 def shared(kept: dict[str, Any]) -> list[str]:
     """What of the host's a snapshot's machine has mounted, or would mount when it is started again. kept: read()."""
-    own = os.path.join("containers", str(kept["id"]))
+    # what a clone gets new ones of
+    own = {f"containers/{kept['record']['Id']}/{name}": f"/etc/{name}" for name in ("hosts", "hostname", "resolv.conf")}
     sources = [str(share["path"]) for _, share in kept["shares"]]
     for mount in kept["record"]["Spec"]["mounts"]:
         source = str(mount.get("source") or "")
-        if source and not os.path.dirname(source).endswith(own):
+        if source and own.get("/".join(source.split("/")[-3:])) != mount["target"]:
             sources.append(source)
     return sorted(set(sources))
 
@@ -276,13 +277,14 @@ def _session(row: dict[str, Any], spec: dict[str, Any], log: Log | None) -> Sess
 
 
 def _put_base(source: str, container: str) -> None:
-    """The container's own changes are those before the snapshot's machine was started; the rest is in its memory."""
-    for name in ("journal", "files"):
-        path = os.path.join(container, name)
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.exists(path):
-            os.unlink(path)
+    """The container's own changes are those before the snapshot's machine was started; the rest is in its memory.
+    Whenever that is interrupted, the journal is whole or not there: without it nothing counts that lies in files/."""
+    journal, files = os.path.join(container, "journal"), os.path.join(container, "files")
+    if os.path.exists(journal):
+        os.unlink(journal)
+    shutil.rmtree(files, ignore_errors=True)
     base = os.path.join(source, "base")
     if os.path.isdir(base):
-        shutil.copytree(base, container, dirs_exist_ok=True)
+        shutil.copytree(os.path.join(base, "files"), files)
+        shutil.copyfile(os.path.join(base, "journal"), f"{journal}~")
+        os.rename(f"{journal}~", journal)

@@ -316,6 +316,23 @@ def test_a_machine_that_is_removed_at_its_end_can_be_restored(pc: Pycontain) -> 
     pc("vm", "rm", "brief", check=True)
 
 
+def test_a_restored_machine_has_its_changes_of_before(pc: Pycontain) -> None:
+    """Those of its earlier runs, which are files on the host, and those that are in its memory."""
+    pc.vm("-d", "--name", "again", "box", "sleep", "1000", check=True)
+    pc("exec", "again", "sh", "-c", "echo first > /first", check=True)
+    pc("restart", "-t", "0", "again", check=True)
+    pc("exec", "again", "sh", "-c", "echo second > /second", check=True)
+    pc("vm", "snapshot", "again", "both", check=True)
+    pc("exec", "again", "sh", "-c", "rm /first; echo third > /third", check=True)
+    pc("stop", "-t", "0", "again", check=True)
+    pc("vm", "restore", "again", "both", check=True)
+    assert pc("exec", "again", "sh", "-c", "cat /first /second").stdout == b"first\nsecond\n"
+    pc("stop", "-t", "0", "again", check=True)
+    assert pc("diff", "again").stdout.splitlines() == [b"A /first", b"A /second"]
+    pc("vm", "rm", "both", check=True)
+    pc("rm", "-f", "again", check=True)
+
+
 def test_a_snapshot_that_shares_directories_is_not_imported_unasked(pc: Pycontain, tmp_path: Path) -> None:
     """Who made the tar chose which ones."""
     shared = tmp_path / "shared"
