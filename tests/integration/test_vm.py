@@ -391,6 +391,19 @@ def test_the_clock_is_right(pc: Pycontain) -> None:
     assert abs(int(done.stdout) - time.time()) < 5
 
 
+def test_what_warmed_a_machine_up_left_no_complaint(pc: Pycontain) -> None:
+    warm(pc)
+    said = pc.vm("--rm", "box", "busybox", "dmesg", check=True).stdout
+    assert b"initcall" in said and b"segfault" not in said and b"WARNING" not in said
+
+
+def test_the_clock_s_source_stays_what_it_is(pc: Pycontain) -> None:
+    """A kernel that changes to another one a second after it has booted does so in every clone."""
+    path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    before, after = pc.vm("--rm", "box", "sh", "-c", f"cat {path}; sleep 3; cat {path}").stdout.split()
+    assert before == after and before.startswith((b"tsc", b"kvm"))
+
+
 def test_the_clock_goes_as_fast_as_the_hosts(pc: Pycontain) -> None:
     """Whatever the frequency of this processor is."""
     pc.vm("-d", "--name", "clock", "box", "sleep", "100", check=True)
