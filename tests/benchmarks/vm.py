@@ -66,7 +66,7 @@ def _rows(pc: Pycontain, rounds: int, starts: int) -> list[Row]:
     each = sum(map(pss, pc.processes())) / CLONES / 1e6
     pc("rm", "-f", *(f"n{number}" for number in range(CLONES)), check=True)
     found.append(
-        Row(f"memory of each of {CLONES} (PSS)", f"{each:.0f} MB", "-", None, "at most 35 MB", each <= 35)
+        Row(f"memory of each of {CLONES} (PSS)", f"{each:.0f} MB", "-", None, "at most 25 MB", each <= 25)
     )
     slowest = max(timed(lambda: pc.vm("--rm", "box", "true", check=True)) for _ in range(starts))
     return [*found, seconds(f"the slowest of {starts} starts in a row", slowest, 5)]
