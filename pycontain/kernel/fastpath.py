@@ -202,7 +202,7 @@ class Names:
         if len(target) >= self.fast.most_text:
             return
         parent = ROOT_INO if inode.parent is None else inode.parent.ino
-        flags = 0 if inode.mode & 0o6000 or inode.xattrs else PLAIN
+        flags = 0 if inode.mode & 0o6111 or inode.xattrs else PLAIN
         if inode.content is None and inode.is_regular:
             flags |= LIVE
             packed = pack_stat(fs.dev, Filesystem.stat(fs, inode))  # the rest is the host's whenever it is asked for

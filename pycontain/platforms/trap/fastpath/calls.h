@@ -148,13 +148,19 @@ static int do_readlink(struct call *c, i32 dirfd, u64 path_address, u64 to, i32 
     return put(c, to, c->f->arena + node->target, length) ? answer(c, length) : HAND_OVER;
 }
 
-/* The descriptor goes to the task; it stays ours, too. 0 if the task can have none. */
+/* The descriptor goes to the task; it stays ours, too. 0 if the task can have none. Not in one step with the answer:
+   see send_fd() in platform.py. */
 static int give(struct call *c, i64 fd)
 {
     struct { u64 id; u32 flags, source, new, new_flags; } request = {
-        c->n->id, ADDFD_SEND, (u32)fd, 0, (u32)c->n->args[c->n->nr == CALL_openat ? 2 : 1] & O_CLOEXEC};
-    i64 result = call4(SYS_ioctl, c->listener, NOTIF_ADDFD, (i64)&request, 0);
-    return result >= 0 || result == -ENOENT; /* ENOENT: it has gone */
+        c->n->id, 0, (u32)fd, 0, (u32)c->n->args[c->n->nr == CALL_openat ? 2 : 1] & O_CLOEXEC};
+    i64 number;
+    do
+        number = call4(SYS_ioctl, c->listener, NOTIF_ADDFD, (i64)&request, 0);
+    while (number == -EINTR);
+    if (number >= 0)
+        answer(c, number);
+    return number >= 0 || number == -ENOENT; /* ENOENT: it has gone */
 }
 
 /* An open directory is an empty one of ours, see kernel/vfs/handles.py. */

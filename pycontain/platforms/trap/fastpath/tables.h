@@ -29,7 +29,8 @@ struct name {
 };
 
 /* LIVE: size and times are those of the host file, which is in the tree's directory of its own files. OPENED: Python
-   knows of an open description whose file it is. PLAIN: who writes to it takes nothing away (setuid, capabilities). */
+   knows of an open description whose file it is. PLAIN: who writes to it takes nothing away (setuid, capabilities),
+   and it is no program, which may run. */
 enum { LIVE = 1, OPENED = 2, PLAIN = 4 };
 struct node {
     u32 generation, space, ino, parent;

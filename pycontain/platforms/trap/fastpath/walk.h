@@ -29,7 +29,8 @@ static int answer(struct call *c, i64 value)
         response.value = 0;
         response.error = (i32)value;
     }
-    call4(SYS_ioctl, c->listener, NOTIF_SEND, (i64)&response, 0); /* ENOENT: the task has gone */
+    while (call4(SYS_ioctl, c->listener, NOTIF_SEND, (i64)&response, 0) == -EINTR)
+        ; /* about to be stopped or frozen; ENOENT: the task has gone */
     return DONE;
 }
 
