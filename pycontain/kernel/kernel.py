@@ -70,8 +70,10 @@ class Kernel:
         self._open_layer = open_layer
         self._images: dict[tuple[str, ...], ImageTree] = {}
         self.platform = make_platform(self)
-        self.teacher = None if self.platform.fast is None else Teacher(self.platform.fast)
-        self.loop.wait = self.platform.wait
+        self.teacher: Teacher | None = None
+        if self.platform.fast is not None:
+            self.teacher = Teacher(self.platform.fast)
+            self.loop.wait = self.platform.fast.wait
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -152,6 +152,9 @@ class FastPath(Protocol):
     most_text: int  # bytes of a symlink's target
     changed: set[Any]  # the kernel's: what it wants to tell after the call that it answers now
 
+    def wait(self) -> list[tuple[int, int]]:
+        """Ready descriptors of the kernel's loop and their events, as epoll.poll() gives them."""
+
     def new_space(self) -> int: ...
     def new_epoch(self) -> None:
         """Nothing that was told of tasks holds any more."""
@@ -201,9 +204,6 @@ class Platform(Protocol):
     @property
     def fast(self) -> FastPath | None:
         """Where the platform answers calls by itself."""
-
-    def wait(self) -> list[tuple[int, int]]:
-        """Ready descriptors of the kernel's loop and their events, as epoll.poll() gives them."""
 
     def hide(self, task: Any) -> None:
         """What show() tells of a task has changed."""

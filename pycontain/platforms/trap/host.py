@@ -24,6 +24,7 @@ NOTIF_ADD = struct.Struct("<QIIII")  # id, flags, srcfd, newfd, newfd_flags
 
 # <sys/ptrace.h>
 PTRACE_CONT = 7
+PTRACE_SINGLESTEP = 9
 PTRACE_GETREGS = 12
 PTRACE_SETREGS = 13
 PTRACE_SYSCALL = 24

@@ -53,7 +53,6 @@ STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 TABLE_SIZE = 512
 EVENTS = 4  # of processes that are handled before calls have a turn
 PAUSE = 0.001  # seconds that a sender of too many signals waits, and their receiver has to itself
-MAX_EVENTS = 64
 # after these, what the fast path knows of a task may not be so any more: who it is, where it is, what is mounted
 CHANGING = (
     "chdir", "fchdir", "chroot", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
@@ -132,9 +131,6 @@ class TrapPlatform:
 
     def fast_calls(self) -> int:
         return 0 if self.fast is None else sum(self.fast.answered())
-
-    def wait(self) -> list[tuple[int, int]]:
-        return self._poll.poll(-1, MAX_EVENTS) if self.fast is None else self.fast.wait()
 
     def hide(self, task: Any) -> None:
         task.io.hide(self.fast)

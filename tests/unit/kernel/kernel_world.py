@@ -55,9 +55,6 @@ class FakePlatform:
         self.sent: list[int] = []  # descriptors, owned by us
         self.killed: list[tuple[int, int | None, int]] = []
 
-    def wait(self) -> list[tuple[int, int]]:
-        return []
-
     def hide(self, task: Task) -> None:
         pass  # nothing is shown
 
