@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 DIRECTORY_SIZE = 4096
 STUB_XATTR = b"trusted.pycontain.stub"
@@ -30,6 +30,16 @@ class Stat(NamedTuple):
     atime: int
     mtime: int
     ctime: int
+
+
+class Attributes(TypedDict, total=False):
+    """What set_attr() changes: permission bits, owners, times in ns. None leaves a value, as if it were not there."""
+
+    mode: int | None
+    uid: int | None
+    gid: int | None
+    atime: int | None
+    mtime: int | None
 
 
 class Inode:

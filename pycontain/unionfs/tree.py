@@ -6,9 +6,10 @@ import errno
 import os
 import stat
 import time
+from typing import Unpack
 
 from pycontain.unionfs.contents import Contents
-from pycontain.unionfs.inode import STUB_XATTR, HostFile, Inode
+from pycontain.unionfs.inode import STUB_XATTR, Attributes, HostFile, Inode
 from pycontain.unionfs.view import NAME_WEIGHT, failure, weight
 
 NAME_MAX, PATH_MAX = 255, 4096
@@ -149,17 +150,10 @@ class Tree(Contents):
 
     # -- changing inodes
 
-    def set_attr(
-        self,
-        inode: Inode,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime: int | None = None,
-        mtime: int | None = None,
-    ) -> Inode:
-        """Change permission bits, owners, times (ns); None leaves a value."""
+    def set_attr(self, inode: Inode, **new: Unpack[Attributes]) -> Inode:
+        """Change permission bits, owners, times; see Attributes."""
+        mode, uid, gid = new.get("mode"), new.get("uid"), new.get("gid")
+        atime, mtime = new.get("atime"), new.get("mtime")
         self._need_room()
         inode = self._own(inode)
         if mode is not None:

@@ -251,9 +251,12 @@ def _hold(fs: Filesystem, victim: Inode) -> int:
     if victim.mode & S_IFMT != S_IFREG:
         return -1
     path = fs.backing(victim)
-    if os.stat(path).st_blocks * 512 < LARGE:
-        return -1
-    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if os.stat(path).st_blocks * 512 < LARGE:
+            return -1
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return -1  # then it goes at once, as a small one
 
 
 def _let_go(task: Task, held: int) -> Any:

@@ -6,12 +6,12 @@ import errno
 import fcntl
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pycontain.kernel.abi import O_ACCMODE, S_IFCHR, S_IFDIR
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.unionfs import UnionFs, new_tmpfs
-from pycontain.unionfs.inode import Inode
+from pycontain.unionfs.inode import Attributes, Inode
 
 if TYPE_CHECKING:
     from pycontain.kernel.container import Container
@@ -158,16 +158,8 @@ class DevPts(Filesystem):
         found += [(b"%d" % n, 3 + n, S_IFCHR) for n in list(self._nodes) if self.alive(n)]
         return found
 
-    def set_attr(
-        self,
-        inode: Inode,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime: int | None = None,
-        mtime: int | None = None,
-    ) -> Inode:
+    def set_attr(self, inode: Inode, **new: Unpack[Attributes]) -> Inode:
+        mode, uid, gid = new.get("mode"), new.get("uid"), new.get("gid")
         number = inode.ino - 3
         if number not in self._modes:
             fail(errno.EPERM)

@@ -6,10 +6,10 @@ import errno
 import os
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Unpack
 
 from pycontain.kernel.abi import pack_stat
-from pycontain.unionfs.inode import Inode, Stat
+from pycontain.unionfs.inode import Attributes, Inode, Stat
 
 if TYPE_CHECKING:
     from socket import socket
@@ -133,16 +133,7 @@ class Filesystem:
     def rename(self, old: Inode, old_name: bytes, new: Inode, new_name: bytes, flags: int = 0) -> None:
         fail(errno.EPERM)
 
-    def set_attr(
-        self,
-        inode: Inode,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime: int | None = None,
-        mtime: int | None = None,
-    ) -> Inode:
+    def set_attr(self, inode: Inode, **new: Unpack[Attributes]) -> Inode:
         fail(errno.EPERM)
 
     def set_xattr(self, inode: Inode, name: bytes, value: bytes | None) -> None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pycontain.kernel.abi import S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, host_stat
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
-from pycontain.unionfs.inode import Inode, Stat
+from pycontain.unionfs.inode import Attributes, Inode, Stat
 
 if TYPE_CHECKING:
     from pycontain.kernel.task import Task
@@ -263,16 +263,9 @@ class HostFs(Filesystem):
             fail(errno.EEXIST)
         os.rename(old_name, new_name, src_dir_fd=self._directory(old), dst_dir_fd=self._directory(new))
 
-    def set_attr(
-        self,
-        inode: Inode,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime: int | None = None,
-        mtime: int | None = None,
-    ) -> Inode:
+    def set_attr(self, inode: Inode, **new: Unpack[Attributes]) -> Inode:
+        mode, uid, gid = new.get("mode"), new.get("uid"), new.get("gid")
+        atime, mtime = new.get("atime"), new.get("mtime")
         fd = self.pin(inode)  # /proc/self/fd of our own makes chmod possible on it
         try:
             link = f"/proc/self/fd/{fd}"

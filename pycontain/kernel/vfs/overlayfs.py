@@ -11,13 +11,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pycontain.kernel.vfs.filesystem import Filesystem, fail
 from pycontain.kernel.vfs.mount import Node
 from pycontain.kernel.vfs.unionfs import UnionFs
 from pycontain.unionfs.copying import copy_bytes
-from pycontain.unionfs.inode import Inode, Stat
+from pycontain.unionfs.inode import Attributes, Inode, Stat
 
 if TYPE_CHECKING:
     from socket import socket
@@ -361,18 +361,9 @@ class OverlayFs(Filesystem):
 
     # -- changing inodes
 
-    def set_attr(
-        self,
-        inode: Inode,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        atime: int | None = None,
-        mtime: int | None = None,
-    ) -> Inode:
+    def set_attr(self, inode: Inode, **new: Unpack[Attributes]) -> Inode:
         real = self._copy_up(inode, None)
-        real.mount.fs.set_attr(real.inode, mode=mode, uid=uid, gid=gid, atime=atime, mtime=mtime)
+        real.mount.fs.set_attr(real.inode, **new)
         return self.current(inode)
 
     def set_xattr(self, inode: Inode, name: bytes, value: bytes | None) -> None:
