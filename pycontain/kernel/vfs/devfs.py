@@ -55,7 +55,7 @@ def new_devfs(directory: str, dev: int) -> UnionFs:
 
 def open_device(container: Container, inode: Inode, flags: int, task: Task) -> int:
     """A host descriptor for a character device node. Raises ENXIO for devices that a container does not have."""
-    flags = flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOCTTY
+    flags = flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOATIME) | os.O_CLOEXEC | os.O_NOCTTY
     host = HOST_DEVICES.get(inode.rdev)
     if host is not None:
         return os.open(host, flags)
