@@ -147,6 +147,11 @@ async def warm_up(channel: Channel, signals: int, program: bytes) -> None:
         script.mount("move a mount back", guest.ROOT + path, guest.SYSTEM + path, b"none", guest.MS_MOVE)
     script.must("unmount what warmed up", "umount2", script.table.text(guest.ROOT), 0)
     script.must("unmount the disk that warmed up", "umount2", script.table.text(b"/c/lower"), 0)
+    # the writable layer is empty for the containers that come, and says nothing of the one that was
+    upper = script.table.text(guest.UPPER)
+    script.table.call("unlink", script.table.text(guest.UPPER + DATA))
+    script.must("remove what warmed up", "rmdir", upper)
+    script.must("make the writable layer anew", "mkdir", upper, 0o755)
     script.check(await channel.exchange(script.table))
 
 

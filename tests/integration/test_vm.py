@@ -395,6 +395,10 @@ def test_what_warmed_a_machine_up_left_no_complaint(pc: Pycontain) -> None:
     warm(pc)
     said = pc.vm("--rm", "box", "busybox", "dmesg", check=True).stdout
     assert b"initcall" in said and b"segfault" not in said and b"WARNING" not in said
+    # nor anything in what would be the container's changes
+    assert pc.vm("--name", "clean", "box", "ls", "/data").returncode == 1
+    assert pc("diff", "clean", check=True).stdout == b""
+    pc("rm", "clean", check=True)
 
 
 def test_the_clock_s_source_stays_what_it_is(pc: Pycontain) -> None:
