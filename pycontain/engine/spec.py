@@ -198,11 +198,15 @@ def limits_of_host_config(limits: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+MACHINE_MEMORY = 128
+"""MiB of a machine for which nothing else is asked (vm/cloner.py)."""
+
+
 def _machine_of_host_config(options: ContainerOptions) -> dict[str, Any]:
     """Where it is a machine: what that has, and that its network is none of the host's."""
     if not options.runtime:
         return {}
-    memory, cpus = options.machine["memory"], options.machine["cpus"]
+    memory, cpus = options.machine.get("memory", MACHINE_MEMORY), options.machine.get("cpus", 1)
     assert isinstance(memory, int) and isinstance(cpus, int)
     return {
         "Memory": memory << 20,
