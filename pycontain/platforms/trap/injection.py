@@ -10,6 +10,7 @@ since a handler would return into the middle of this.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RED_ZONE = 256
 MOST = 64  # calls
 ERESTARTNOINTR, ERESTARTSYS = 513, 512
+STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # SIGCONT takes them back
 
 
 def _room(argument: int | bytes) -> int:
@@ -65,6 +67,8 @@ class Injection:
             self._borrow(traced)
             self._next(traced)
         else:
+            if not traced.holding:  # else it is that: every thread stops so when SIGCONT is sent (ptrace(2))
+                self._held = [held for held in self._held if held[0] not in STOPS]
             host.ptrace(host.PTRACE_SYSCALL, traced.tid)
 
     def stopped(self, traced: Traced, signum: int) -> None:
