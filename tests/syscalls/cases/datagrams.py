@@ -132,7 +132,9 @@ def messages_with_names() -> None:
     print(server.recvmsg(10))
     client.sendto(b"hello", "server")
     print(server.recvmsg(10, 0, socket.MSG_PEEK), server.recvmsg(3, 0, socket.MSG_PEEK | socket.MSG_TRUNC))
-    print(server.recvfrom(10, socket.MSG_PEEK), server.recvfrom(2, socket.MSG_TRUNC), outcome(server.recv, 1, 0x40))
+    data, sender = server.recvfrom(2, socket.MSG_PEEK | socket.MSG_TRUNC)
+    print(len(data), data[:2], sender)  # behind them is whatever was in Python's memory
+    print(server.recvfrom(10), outcome(server.recv, 1, 0x40))
     one, two = bytearray(3), bytearray(10)
     client.sendto(b"scattered", "server")
     print(server.recvmsg_into([one, two]), one, two[:6])
