@@ -694,7 +694,8 @@ class TrapPlatform:
         if event == host.EVENT_SECCOMP:
             self._message(traced)
             return
-        if event == 0 and signum == host.SYSCALL_STOP:
+        own = traced.injection is not None or (pending is not None and pending.stage > 1)
+        if event == 0 and signum == host.SYSCALL_STOP and not own:
             traced.returned()
             traced.go_on()
             return
