@@ -301,6 +301,28 @@ def descriptors_are_reused() -> None:
 
 
 @case
+def descriptors_of_paths() -> None:
+    """O_PATH: what it stands for changes, and it tells."""
+    put("f", b"123")
+    fd = os.open("f", os.O_PATH)
+    again("file", lambda: described(os.fstat(fd)))
+    put("f", b"x" * 70000)
+    again("file", lambda: described(os.fstat(fd)))
+    os.truncate("f", 5)
+    again("file", lambda: described(os.fstat(fd)))
+    again("below", describe, "f", False, fd)
+    os.mkdir("d")
+    put("d/g")
+    fd = os.open("d", os.O_PATH)
+    again("directory", lambda: described(os.fstat(fd)))
+    again("below", describe, "g", False, fd)
+    again("list", lambda: os.listdir(fd))
+    os.symlink("f", "l")
+    fd = os.open("l", os.O_PATH | os.O_NOFOLLOW)
+    again("link", lambda: described(os.fstat(fd)))
+
+
+@case
 def listings() -> None:
     os.mkdir("d")
     for n in range(5):

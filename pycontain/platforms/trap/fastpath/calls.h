@@ -24,6 +24,8 @@ static int do_fstat_to(struct call *c, i32 fd, struct stat *info)
         missing(c, MISSING_HOST, 0);
         return 0;
     }
+    if (host->fd != A_FILE) /* a directory, or an O_PATH open, which is an empty file of ours */
+        return full_stat(c, node, info);
     *info = node->stat;
     if (node->flags & LIVE)
         merge(info, &host_info);
@@ -247,11 +249,11 @@ static int do_open(struct call *c, i32 dirfd, u64 path_address, u32 flags)
         }
         made->tree = c->task->tree;
         made->node = node->ino;
-        made->fd = -1;
+        made->fd = A_FILE;
         made->dev = info.dev;
         made->ino = info.ino;
         c->f->made_count++;
-        learn_host(c->f, c->tree->space, info.dev, info.ino, node->ino, -1, 0, 0);
+        learn_host(c->f, c->tree->space, info.dev, info.ino, node->ino, A_FILE, 0, 0);
         node->flags |= OPENED;
     }
     {

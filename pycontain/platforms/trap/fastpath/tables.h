@@ -42,7 +42,8 @@ struct node {
     struct stat stat;
 };
 
-/* What a host descriptor stands for, by its device and inode. fd: our descriptor of a directory, -1: a file. */
+/* What a host descriptor stands for, by its device and inode. fd: our descriptor of a directory, or one of these. */
+enum { A_FILE = -1, PATH_ONLY = -2 };
 struct host {
     u64 dev, ino, size, changed;
     u32 generation, space, node;
