@@ -694,11 +694,11 @@ class TrapPlatform:
         if event == host.EVENT_SECCOMP:
             self._message(traced)
             return
-        own = traced.injection is not None or (pending is not None and pending.stage > 1)
-        if event == 0 and signum == host.SYSCALL_STOP and not own:
+        if event == 0 and signum == host.SYSCALL_STOP:
             traced.returned()
-            traced.go_on()
-            return
+            if traced.injection is None and (pending is None or pending.stage == 1):
+                traced.go_on()
+                return
         if traced.then is not None and event == host.EVENT_STOP and signum not in STOP_SIGNALS:
             traced.returned()
         if event == 0:
