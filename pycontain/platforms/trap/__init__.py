@@ -6,8 +6,13 @@ bpf.py       the seccomp filter, compiled from the kernel's table of calls
 stub.py      the tiny ELF file that carries out a table of system calls
 launch.py    the first process of a container, started by such a table
 execute.py   execve: the stub becomes the container's program
-platform.py  notifications, process events and memory, as the contract has them
-injection.py calls that a task makes for us; fetching.py: by which it gives us descriptors
+platform.py  all of it, as the contract has it, and how a program starts. It is made of
+    answering.py  calls that come as notifications, and their answers
+    errands.py    what tasks are made to do for us: injection.py (calls), fetching.py (descriptors),
+                  watching.py (a second filter)
+    events.py     the life-cycle of tasks, and with signals.py what stops them
+fastpath/    calls that are answered before Python sees them
+traced.py    what is known of a task, and its memory
 placement.py which processor tasks and the kernel run on
 check.py     what this host lacks
 """

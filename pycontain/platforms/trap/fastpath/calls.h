@@ -151,7 +151,7 @@ static int do_readlink(struct call *c, i32 dirfd, u64 path_address, u64 to, i32 
 }
 
 /* The descriptor goes to the task; it stays ours, too. 0 if the task can have none. Not in one step with the answer:
-   see send_fd() in platform.py. */
+   see send_fd() in answering.py. */
 static int give(struct call *c, i64 fd)
 {
     struct { u64 id; u32 flags, source, new, new_flags; } request = {
