@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pycontain.kernel.abi import pack_stat
@@ -127,7 +128,8 @@ class Names:
     def made(self, ino: int, fd: int, device: int, host_ino: int) -> None:
         """The fast path has opened a directory, or a file of the tree's own."""
         inode = self._inode(ino)
-        assert inode is not None
+        if inode is None:
+            raise LookupError(f"inode {ino}")
         if fd < 0:
             self._fs.by_host[device, host_ino] = inode
             return
@@ -249,8 +251,10 @@ class Names:
 class Teacher:
     """Tells the fast path of tasks and of what they ask for."""
 
-    def __init__(self, fast: FastPath) -> None:
+    def __init__(self, fast: FastPath, failed: Callable[[Exception], None]) -> None:
+        """failed is told of what must not happen."""
         self._fast = fast
+        self._failed = failed
         fast.made = self._made
         self._names: dict[Container, Names] = {}
         self._by_index: dict[int, Names] = {}
@@ -303,7 +307,12 @@ class Teacher:
 
     def _made(self, made: list[tuple[int, int, int, int, int]]) -> None:
         for index, ino, fd, device, host_ino in made:
-            self._by_index[index].made(ino, fd, device, host_ino)
+            try:
+                self._by_index[index].made(ino, fd, device, host_ino)
+            except LookupError as error:  # cannot be: nothing has happened since. The descriptor is no good then
+                self._failed(error)
+                if fd >= 0:
+                    os.close(fd)
 
     def teach(self, task: Task, missing: Missing | None) -> None:
         """See platforms.base.Listener."""

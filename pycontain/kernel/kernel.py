@@ -72,7 +72,7 @@ class Kernel:
         self.platform = make_platform(self)
         self.teacher: Teacher | None = None
         if self.platform.fast is not None:
-            self.teacher = Teacher(self.platform.fast)
+            self.teacher = Teacher(self.platform.fast, lambda error: self.failed(None, "fast path", error))
             self.loop.wait = self.platform.fast.wait
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:

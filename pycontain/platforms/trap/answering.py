@@ -60,8 +60,7 @@ class Answering:
         shown = self.kernel.show(traced.task) if memory >= 0 and not traced.interrupted else None
         if shown is None:
             return
-        if traced not in traced.memory.shown:
-            traced.memory.shown.append(traced)
+        traced.memory.shown.add(traced)
         fast.show(
             traced.tid, memory, shown.descriptors, shown.tree, shown.identity, shown.cwd, shown.pid, traced.sharing
         )

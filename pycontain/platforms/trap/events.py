@@ -233,7 +233,7 @@ class ProcessEvents(Errands):
         self._placement.gone(traced)
         if self.fast is not None:
             self.fast.gone(tid)
-            traced.epoch = -1
+            traced.memory.shown.discard(traced)
         if traced.handed is not None:
             os.close(traced.handed[1])
         if traced.memory.pid == tid:

@@ -43,7 +43,7 @@ class Memory:
         self.pid = pid
         self.fd = -1
         self.memories = memories
-        self.shown: list[Traced] = []  # tasks of which the fast path knows the descriptor
+        self.shown: set[Traced] = set()  # tasks of which the fast path knows the descriptor
 
     def open(self) -> int:
         if self.fd < 0:
