@@ -135,7 +135,14 @@ class Injection:
         if self._memory:
             wrote(traced, self._place, self._memory)
         registers = list(self._registers)
-        registers[arch.RESULT] = self._told(traced, registers[arch.RESULT]) & stub.WORD
+        result = self._told(traced, registers[arch.RESULT]) & stub.WORD
+        if result == -ERESTARTNOINTR & stub.WORD:
+            # the call runs again; the host sees to that only on the way to a signal, so it is not asked
+            registers[arch.RESULT] = registers[arch.CALL_NUMBER]
+            registers[arch.PROGRAM_COUNTER] -= arch.SYSCALL_INSTRUCTION_SIZE
+            registers[arch.CALL_NUMBER] = stub.WORD
+        else:
+            registers[arch.RESULT] = result
         host.set_registers(traced.tid, arch.REGISTERS.pack(*registers))
         traced.signal_again(self._held)
         if traced.holding:

@@ -65,7 +65,8 @@ def main() -> None:
                     except OSError as error:
                         told = str(error.strerror)
                     found[told] = found.get(told, 0) + 1
-        print(found)
+        print(found, flush=True)
+        os._exit(0)  # a thread that ends with the interpreter needs a library that is not in the image
     else:
         os.mkdir("/tmp/d")
         kept = []
