@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import pytest
 from command_line import CommandLine
 
 from pycontain.testing import ThrowAwayStore
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Started in the background or by nohup(1), we would ignore what tests send to programs that they start."""
+    for signum, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, usual)
 
 
 @pytest.fixture(scope="session")
