@@ -118,11 +118,13 @@ def directories_move() -> None:
     seen("f")
     seen("../three/f")
     seen("../../two")
-    os.rename("/".join([os.getcwd(), ".."]), "/".join([os.getcwd(), "../../../moved"]))
+    top = os.path.realpath("../../..")
+    os.rename(f"{top}/other/two", f"{top}/moved")
     seen("f")
     seen("../three/f")
     seen("../../moved/three/f")
     seen("../../other")
+    seen("../../other/two")
 
 
 @case
