@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pycontain.kernel.vfs.handles import Handle
     from pycontain.unionfs.inode import Inode
 
-LIVE, PLAIN = 1, 4  # flags, see fastpath.c
+LIVE, PLAIN = 1, 4  # flags, see tables.h beside fastpath.c
 MISSES = 4  # names of a directory that are learnt one by one before all are
 MOST_NAMES = 2000  # of a directory whose names are learnt at once
 MOST_AT_ONCE = 64  # changes between two calls that are learnt; of more, each is when it is asked for

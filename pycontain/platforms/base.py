@@ -167,7 +167,7 @@ class FastPath(Protocol):
     complete: Callable[[int, int, int], None]  # space, directory: all its names have been told since ..
     names_generation: Callable[[], int]  # .. this was the same
     learn_node: Callable[[int, int, int, int, bytes, bytes, int], None]  # space, ino, parent, flags, stat, target
-    forget_node: Callable[[int, int], int]  # was it known?
+    forget_node: Callable[[int, int], None]
     learn_file: Callable[[int, int, bytes, int], None]  # space, ino, host path
     learn_listing: Callable[[int, int, bytes, int, int], None]  # space, ino, struct linux_dirent64s, how many
     learn_host: Callable[[int, int, int, int, int, int, int], None]  # space, dev, ino, node, fd, size, ctime

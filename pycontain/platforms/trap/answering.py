@@ -53,7 +53,7 @@ class Answering:
         raise NotImplementedError
 
     def _show(self, traced: Traced) -> None:
-        """It may answer those to come."""
+        """The fast path may answer the task's calls to come."""
         fast = self.fast
         assert fast is not None
         memory = traced.memory.fd

@@ -4,14 +4,13 @@ host's."""
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
 from pycontain.platforms.trap import placement
 from pycontain.platforms.trap.placement import CROWDED, MOST, NEAR, REST, TURN, WAKE_UP, Placement
-from pycontain.platforms.trap.traced import Memory, Traced
+from pycontain.platforms.trap.traced import Memories, Memory, Traced
 
 ALL = frozenset(range(4))
 KERNEL = 0  # as sched_setaffinity(2) calls the caller
@@ -69,7 +68,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduler]:
 
 
 def task(tid: int) -> Traced:
-    return Traced(tid, -1, Memory(tid, deque()), None)
+    return Traced(tid, -1, Memory(tid, Memories(None)), None)
 
 
 def test_who_calls_often_shares_until_it_does_not(host: Scheduler) -> None:
@@ -233,11 +232,12 @@ def test_who_may_not_place_others_does_not_try_again(host: Scheduler, monkeypatc
             raise PermissionError(1, "refused")
         host.set(tid, processors)
 
-    monkeypatch.setattr(placement.os, "sched_setaffinity", refuse)
     one = task(10)
-    for _ in range(5):
-        host.talk(one)
-        host.after(TURN)
+    with monkeypatch.context() as patched:  # undone before what the fixture has replaced
+        patched.setattr(placement.os, "sched_setaffinity", refuse)
+        for _ in range(5):
+            host.talk(one)
+            host.after(TURN)
     assert tried.count(10) == 1
     assert host.allowed[KERNEL] == ALL and not host.timers
 

@@ -109,13 +109,6 @@ EXPORT void fastpath_new_epoch(struct fastpath *f)
     f->epoch++;
 }
 
-EXPORT void fastpath_clear(struct fastpath *f)
-{
-    clear_names(f);
-    clear_nodes(f);
-    clear_hosts(f);
-}
-
 /* The task's calls may be answered until the epoch ends, or it is hidden. */
 EXPORT void fastpath_task(struct fastpath *f, u32 tid, i32 memory, i32 descriptors, u32 tree, u32 identity, u32 cwd,
                           u32 pid, u32 sharing)
@@ -236,25 +229,20 @@ EXPORT void fastpath_learn_node(struct fastpath *f, u32 space, u32 ino, u32 pare
     }
 }
 
-/* Was it known? */
-EXPORT u32 fastpath_forget_node(struct fastpath *f, u32 space, u32 ino)
+EXPORT void fastpath_forget_node(struct fastpath *f, u32 space, u32 ino)
 {
     struct node *node = find_node(f, space, ino, 0);
-    if (!node || !node->stat.ino)
-        return 0;
-    node->stat.ino = 0;
-    return 1;
+    if (node)
+        node->stat.ino = 0;
 }
 
-/* The host path of a file's bytes, NUL-terminated; without one it is in the tree's own directory. */
+/* The host path of a file's bytes, NUL-terminated: of one that is not LIVE. */
 EXPORT void fastpath_learn_file(struct fastpath *f, u32 space, u32 ino, const u8 *path, u32 length)
 {
     struct node *node;
     if (!room(f, length + 1) || !(node = find_node(f, space, ino, 0)) || !node->stat.ino)
         return;
-    if (node->flags & LIVE)
-        node->flags |= OPENED;
-    else if (length) {
+    if (length && !(node->flags & LIVE)) {
         node->path = keep(f, path, length + 1);
         node->flags |= OPENED;
     }
